@@ -1,0 +1,114 @@
+//! What an objective plugin fills in: a data hook that writes labels, a graph hook that builds a loss.
+//!
+//! Owns the normalisation contract: an objective returns *sums* over its own units (masked tokens,
+//! pairs); the trainer alone divides, by the units of the whole accumulation window. Must not know how
+//! plugins are found or called.
+
+use std::collections::BTreeMap;
+
+use ablate_bert::{Encoder, ParameterSpec, Role};
+use ablate_graph::{Graph, GraphError, Tensor};
+
+use crate::batch::PreparedBatch;
+
+/// A hook of a plugin failed. The trial is recorded as failed with this message; other trials go on.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("plugin `{plugin}`, hook `{hook}`: {message}")]
+pub struct PluginError {
+    /// Name of the plugin as in the recipe.
+    pub plugin: String,
+    /// Name of the hook: `prepare`, `build`, `update`, `observe`, ...
+    pub hook: String,
+    /// What went wrong, in the plugin's words.
+    pub message: String,
+}
+
+impl PluginError {
+    /// Puts the three parts together.
+    pub fn new(plugin: impl Into<String>, hook: impl Into<String>, message: impl ToString) -> Self {
+        Self {
+            plugin: plugin.into(),
+            hook: hook.into(),
+            message: message.to_string(),
+        }
+    }
+}
+
+/// A training objective. Called from one thread at a time, not always the same one.
+pub trait Objective: Send {
+    /// Short name: prefix of its metrics (`mlm` gives `mlm_loss`, `mlm_accuracy`) and of its inputs.
+    fn name(&self) -> &str;
+
+    /// Its weight in the cumulative loss.
+    fn weight(&self) -> f64;
+
+    /// Whether rows must be sentence pairs with `next_sentence_label`.
+    fn needs_pairs(&self) -> bool;
+
+    /// Data hook: may change `input_ids` and writes `features`; returns its units in this micro-batch
+    /// (masked tokens, pairs; 0 is allowed). Must be a function of the batch alone: the same batch
+    /// gives the same labels.
+    ///
+    /// # Errors
+    /// When the batch lacks what the objective needs.
+    fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError>;
+
+    /// Graph hook: adds heads and the loss to the graph.
+    ///
+    /// # Errors
+    /// When a node cannot be built.
+    fn build(&mut self, cx: &mut ObjectiveContext<'_>) -> Result<ObjectiveGraph, PluginError>;
+}
+
+/// What the graph hook of an objective works with.
+pub struct ObjectiveContext<'a> {
+    /// The graph under construction.
+    pub graph: &'a mut Graph,
+    /// The encoder of this graph; `pooled` is built on its first use.
+    pub encoder: &'a mut Encoder,
+    /// Rows of the micro-batch.
+    pub batch: usize,
+    /// Tokens a row.
+    pub seq: usize,
+    /// Capacity of the sparse per-token features; entries past the real ones have weight 0.
+    pub predictions: usize,
+    /// False in evaluation graphs: no dropout.
+    pub training: bool,
+    /// The objective's own features as graph inputs. A per-token feature `labels` appears as
+    /// `labels.positions` (flat index into batch * seq), `labels.values` and `labels.weights`, each
+    /// `[predictions]`; a per-sequence one as `labels.values` and `labels.weights`, each `[batch]`.
+    /// Weights are 1, or 0 where there is no label; values are 0 there.
+    pub features: BTreeMap<String, Tensor>,
+    /// Parameters that the objective has declared so far, see [`ObjectiveContext::parameter`].
+    pub parameters: Vec<ParameterSpec>,
+}
+
+impl ObjectiveContext<'_> {
+    /// Declares a trained parameter of a head. Names are Hugging Face's (`cls.predictions.bias`).
+    ///
+    /// # Errors
+    /// When the name is taken or the shape is not allowed.
+    pub fn parameter(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        role: Role,
+    ) -> Result<Tensor, GraphError> {
+        let tensor = self.graph.parameter(name, shape)?;
+        self.parameters.push(ParameterSpec {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            role,
+        });
+        Ok(tensor)
+    }
+}
+
+/// What the graph hook returns.
+#[derive(Clone, Debug)]
+pub struct ObjectiveGraph {
+    /// Scalar: the sum of the loss over the units of the micro-batch.
+    pub loss_sum: Tensor,
+    /// Scalars summed over the same units, by name: `accuracy` = number of correct predictions.
+    pub metrics: Vec<(String, Tensor)>,
+}
