@@ -1,0 +1,80 @@
+//! What a recipe may name: plugins and operators with the schemas of their configs.
+//!
+//! Owns the form in which the names come in. Must not know where they come from: the plugin host
+//! and the data crate fill a [`Catalog`], this crate only looks things up in it.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use serde_json::Value;
+
+/// Kind of a thing that is chosen by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A term of the loss.
+    Objective,
+    /// An update rule.
+    Optimizer,
+    /// A rule that ends training.
+    StoppingRule,
+    /// A curation operator.
+    Operator,
+}
+
+/// A mistake that a plugin found in its own config, beyond what its schema says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// The key at fault, dotted inside the config; the whole config when `None`.
+    pub key: Option<String>,
+    /// What was expected and what was found.
+    pub message: String,
+}
+
+/// A check of one component's config; called only with a config that fits the schema.
+pub type ConfigCheck =
+    dyn Fn(Kind, &str, &Value) -> Result<(), ConfigProblem> + Send + Sync + 'static;
+
+/// Names that a recipe may use, each with the JSON Schema of its config.
+///
+/// The schemas are objects in a subset of JSON Schema: `type`, `properties`, `required`,
+/// `additionalProperties`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `enum`,
+/// `const`, `default`, `items`, `minItems`, `maxItems`, `uniqueItems`, `minProperties`,
+/// `maxProperties`, `minLength`, `oneOf`, `anyOf`. Other keywords are passed on by `schema` and
+/// left to the plugin to check. Two keys belong to the host and need not be declared: `weight` of
+/// an objective and `learning_rate` of an optimizer.
+#[derive(Clone, Default)]
+pub struct Catalog {
+    /// Objectives, by name.
+    pub objectives: BTreeMap<String, Value>,
+    /// Optimizers, by name.
+    pub optimizers: BTreeMap<String, Value>,
+    /// Stopping rules, by name.
+    pub stopping: BTreeMap<String, Value>,
+    /// Curation operators, by name.
+    pub operators: BTreeMap<String, Value>,
+    /// Further check of a config by the component itself.
+    pub check: Option<Arc<ConfigCheck>>,
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog")
+            .field("objectives", &self.objectives.keys())
+            .field("optimizers", &self.optimizers.keys())
+            .field("stopping", &self.stopping.keys())
+            .field("operators", &self.operators.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Catalog {
+    /// The schemas of one kind, by name.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> &BTreeMap<String, Value> {
+        match kind {
+            Kind::Objective => &self.objectives,
+            Kind::Optimizer => &self.optimizers,
+            Kind::StoppingRule => &self.stopping,
+            Kind::Operator => &self.operators,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The pipeline file: read once, checked whole, resolved to plain values.
+//!
+//! Owns the keys of the file, their meaning and defaults, overrides, the arms that an experiment
+//! stands for, the JSON Schema, and every message about a mistake. Must not know how any of it is
+//! carried out: plugins and operators are known only by the names and config schemas in a
+//! [`Catalog`], and nothing here reads a corpus, loads a library, or computes.
+
+mod arms;
+mod catalog;
+mod diagnostic;
+mod recipe;
+
+pub use arms::{Arm, ArmKind, ArmPlan, BASELINE};
+pub use catalog::{Catalog, ConfigCheck, ConfigProblem, Kind};
+pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
+pub use recipe::{
+    Activation, Bert, Component, Data, Design, Device, Evaluate, Experiment, Files, Format, Init,
+    Model, Objective, OnError, Optimizer, Overrides, Precision, Recipe, Report, ReportFormat,
+    Schedule, Source, Split, Tokenizer, Train,
+};

@@ -1,0 +1,514 @@
+//! The recipe as typed values: what the file says after overrides and defaults.
+//!
+//! Owns the public structs and how they are written back as YAML. Must not know how the file is
+//! read or checked: a value of these types has already passed every check of this crate.
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A pipeline with every default filled in.
+///
+/// The field names are the keys of the file. Written back with [`Recipe::to_yaml`] it reads as the
+/// same recipe again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the pipeline and of its folder under the run directory.
+    pub pipeline: String,
+    /// Seeds; every arm is trained once with each.
+    pub seeds: Vec<u64>,
+    /// Where to compute.
+    pub device: Device,
+    /// Arithmetic of the tensors.
+    pub precision: Precision,
+    /// Shared libraries, or folders of them, to load plugins from.
+    pub plugins: Vec<PathBuf>,
+    /// The corpus and how it becomes batches.
+    pub data: Data,
+    /// The network.
+    pub model: Model,
+    /// Objectives, in order; the loss is their weighted sum.
+    pub objectives: Vec<Objective>,
+    /// How parameters are updated.
+    pub optimizer: Optimizer,
+    /// How the learning rate changes over the steps.
+    pub schedule: Schedule,
+    /// The size of a step.
+    pub train: Train,
+    /// Stopping rules; the first that holds ends a trial.
+    pub stop: Vec<Component>,
+    /// When the validation split is looked at.
+    pub evaluate: Evaluate,
+    /// The interventions to compare with the baseline.
+    pub experiment: Experiment,
+    /// What the report is written as.
+    pub report: Report,
+}
+
+impl Recipe {
+    /// The resolved recipe as YAML text, as kept in `runs/<pipeline>/recipe.yaml`.
+    ///
+    /// # Errors
+    /// A path that is not Unicode cannot be written.
+    pub fn to_yaml(&self) -> Result<String, serde_yaml::Error> {
+        // By way of JSON values: serde_yaml on its own writes `{normal: 0.02}` as `!normal 0.02`.
+        let value = serde_json::to_value(self).map_err(serde::ser::Error::custom)?;
+        serde_yaml::to_string(&value)
+    }
+
+    /// Reads back what [`Recipe::to_yaml`] wrote. For files that people write use [`crate::load`],
+    /// which fills defaults and explains mistakes.
+    ///
+    /// # Errors
+    /// The text is not a resolved recipe.
+    pub fn from_yaml(text: &str) -> Result<Self, serde_yaml::Error> {
+        let value: Value = serde_yaml::from_str(text)?;
+        serde_json::from_value(value).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// The GPU when there is one that works, else the CPU.
+    Auto,
+    /// The CPU backend.
+    Cpu,
+    /// The CUDA backend; an error when there is no usable GPU.
+    Cuda,
+}
+
+impl Device {
+    /// The name as written in the recipe.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
+/// Arithmetic of the tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32-bit floating point throughout.
+    F32,
+}
+
+/// The corpus and how it becomes batches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Where the documents come from.
+    pub source: Source,
+    /// Fractions of documents held out.
+    pub split: Split,
+    /// Curation operators applied to the training split, in order.
+    pub curate: Vec<Component>,
+    /// How text becomes token ids.
+    pub tokenizer: Tokenizer,
+    /// Tokens of one example, special tokens included.
+    pub sequence_length: usize,
+}
+
+/// Where the documents come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Source {
+    /// A dataset card (YAML), or a bare path to one data file read with the default field names.
+    Path(PathBuf),
+    /// Data files described in place.
+    Files(Files),
+}
+
+impl Source {
+    /// The card's path, when the source is one: a path that ends in `.yaml` or `.yml`.
+    #[must_use]
+    pub fn card(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) if is_card(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The data files, when the source is not a card. A bare path stands for `{path: PATH}`.
+    #[must_use]
+    pub fn files(&self) -> Option<Files> {
+        match self {
+            Self::Path(path) if is_card(path) => None,
+            Self::Path(path) => Some(Files {
+                path: path.to_string_lossy().into_owned(),
+                format: None,
+                text: "text".to_owned(),
+                id: None,
+                on_error: OnError::Skip,
+            }),
+            Self::Files(files) => Some(files.clone()),
+        }
+    }
+}
+
+/// Whether a path names a dataset card rather than data.
+pub(crate) fn is_card(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
+}
+
+/// Data files described in the recipe itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Files {
+    /// A path or a glob such as `corpus/*.jsonl`.
+    pub path: String,
+    /// File format; by the file's extension when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Name of the field or column that holds the text.
+    pub text: String,
+    /// Name of the field or column that holds the document's id; counted when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What to do with a record that cannot be read.
+    pub on_error: OnError,
+}
+
+/// Format of data files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One JSON object a line.
+    Jsonl,
+    /// One JSON array of objects.
+    Json,
+    /// Comma-separated values with a header.
+    Csv,
+    /// Apache Parquet.
+    Parquet,
+    /// Plain text, a file is a document.
+    Text,
+    /// Plain text, documents separated by blank lines.
+    Blocks,
+}
+
+/// What to do with a record that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// Leave it out and count it.
+    Skip,
+    /// End the run with its file and line.
+    Refuse,
+}
+
+/// Fractions of documents held out; the rest is trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// Fraction looked at while training.
+    pub validation: f64,
+    /// Fraction looked at once, at the end.
+    pub test: f64,
+}
+
+/// How text becomes token ids.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Tokenizer {
+    /// WordPiece trained on the training split.
+    Wordpiece {
+        /// Entries of the vocabulary, special tokens included.
+        vocab_size: usize,
+        /// Lowercase and strip accents, as uncased BERT.
+        lowercase: bool,
+    },
+    /// A given `vocab.txt` or `tokenizer.json`.
+    File(PathBuf),
+}
+
+/// The network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// BERT as in the paper.
+    pub bert: Bert,
+}
+
+/// BERT's shape and regularisation. With a preset or a checkpoint the numbers are filled from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bert {
+    /// The named size that the numbers started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// Folder in Hugging Face format whose weights training starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub huggingface: Option<PathBuf>,
+    /// Encoder layers.
+    pub layers: usize,
+    /// Width of the hidden states.
+    pub hidden: usize,
+    /// Attention heads; divides `hidden`.
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate: usize,
+    /// Dropout of embeddings and of each sublayer's output.
+    pub dropout: f64,
+    /// Dropout of the attention probabilities.
+    pub attention_dropout: f64,
+    /// Rows of the position table.
+    pub max_positions: usize,
+    /// Activation of the feed-forward layer.
+    pub activation: Activation,
+    /// Added to the variance in layer normalisation.
+    pub layer_norm_eps: f64,
+    /// Initial values of the weights.
+    pub init: Init,
+}
+
+/// Activation of the feed-forward layer, by its Hugging Face meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x * Phi(x)` by the error function.
+    Gelu,
+    /// The tanh approximation (`gelu_new`).
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// Hyperbolic tangent.
+    Tanh,
+}
+
+/// Initial values of the weights; biases are 0, layer norms 1 and 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// Normal with mean 0 and this standard deviation (Hugging Face).
+    Normal(f64),
+    /// Normal cut at two standard deviations (Google's code).
+    TruncatedNormal(f64),
+    /// Every weight 0.
+    Zeros,
+    /// Every weight this value.
+    Constant(f64),
+    /// Uniform within `sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010).
+    Xavier,
+}
+
+/// Anything chosen by name with a config of its own: a stopping rule or a curation operator.
+/// In the file a map with one key, `name: {config}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Value", try_from = "Value")]
+pub struct Component {
+    /// Name in the catalog.
+    pub name: String,
+    /// Its config with the defaults of its schema filled in; always an object.
+    pub config: Value,
+}
+
+/// An objective, its weight in the loss, and its config.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Value", try_from = "Value")]
+pub struct Objective {
+    /// Name in the catalog.
+    pub name: String,
+    /// Factor of this objective in the weighted sum.
+    pub weight: f64,
+    /// What the plugin gets. `weight` is in it only if the plugin's own schema declares it.
+    pub config: Value,
+}
+
+/// The optimizer, its base learning rate, and its config.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Value", try_from = "Value")]
+pub struct Optimizer {
+    /// Name in the catalog.
+    pub name: String,
+    /// Peak learning rate; the schedule scales it.
+    pub learning_rate: f64,
+    /// What the plugin gets. `learning_rate` is in it only if the plugin's own schema declares it.
+    pub config: Value,
+}
+
+/// How the learning rate changes over the optimizer steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Schedule {
+    /// Always the base rate.
+    Constant {},
+    /// Linear from 0 to the base rate, then linear to 0.
+    WarmupLinear {
+        /// Steps until the base rate is reached.
+        warmup_steps: u64,
+        /// Step at which the rate is 0; `max_steps` of the stopping rules when not written.
+        total_steps: u64,
+    },
+    /// Linear from 0 to the base rate, then half a cosine to 0.
+    WarmupCosine {
+        /// Steps until the base rate is reached.
+        warmup_steps: u64,
+        /// Step at which the rate is 0; `max_steps` of the stopping rules when not written.
+        total_steps: u64,
+    },
+}
+
+/// The size of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// Examples of one micro-batch.
+    pub batch_size: usize,
+    /// Micro-batches of one optimizer step.
+    pub accumulate: usize,
+    /// Largest global norm of the gradient; none when null.
+    pub clip_norm: Option<f64>,
+}
+
+/// When the validation split is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluate {
+    /// Optimizer steps between two evaluations.
+    pub every_steps: u64,
+}
+
+/// Overrides of one intervention: dotted path (`+` at the end appends) to value.
+pub type Overrides = IndexMap<String, Value>;
+
+/// The interventions and how they are combined.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Interventions on the data, by name.
+    pub data: IndexMap<String, Overrides>,
+    /// Interventions on the model, by name.
+    pub model: IndexMap<String, Overrides>,
+    /// Which combinations are trained.
+    pub design: Design,
+}
+
+/// Which combinations of interventions are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Design {
+    /// Baseline, each alone, and each data intervention with each model intervention.
+    Factorial,
+    /// Baseline and each alone.
+    OneAtATime,
+}
+
+/// What the report is written as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Formats, without repetition.
+    pub formats: Vec<ReportFormat>,
+}
+
+/// A format of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportFormat {
+    /// One self-contained page.
+    Html,
+    /// One Markdown file with figures beside it.
+    Markdown,
+}
+
+/// Splits `{name: config}` into its parts.
+fn single(value: Value) -> Result<(String, Map<String, Value>), String> {
+    let Value::Object(map) = value else {
+        return Err("expected a map with one key".to_owned());
+    };
+    let mut entries = map.into_iter();
+    match (entries.next(), entries.next()) {
+        (Some((name, Value::Object(config))), None) => Ok((name, config)),
+        (Some((name, Value::Null)), None) => Ok((name, Map::new())),
+        _ => Err("expected a map with one key and a map as its value".to_owned()),
+    }
+}
+
+/// Takes a number that the host understands out of a config.
+fn host_number(config: &Map<String, Value>, key: &str) -> Result<f64, String> {
+    config
+        .get(key)
+        .and_then(Value::as_f64)
+        .ok_or_else(|| format!("expected a number `{key}`"))
+}
+
+/// Writes `{name: {key: number, ..config}}`.
+fn write_with(name: String, key: &str, number: f64, config: Value) -> Value {
+    let mut inner = Map::new();
+    inner.insert(key.to_owned(), Value::from(number));
+    if let Value::Object(config) = config {
+        inner.extend(config);
+    }
+    Value::Object(Map::from_iter([(name, Value::Object(inner))]))
+}
+
+impl TryFrom<Value> for Component {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let (name, config) = single(value)?;
+        Ok(Self {
+            name,
+            config: Value::Object(config),
+        })
+    }
+}
+
+impl From<Component> for Value {
+    fn from(component: Component) -> Self {
+        Self::Object(Map::from_iter([(component.name, component.config)]))
+    }
+}
+
+impl TryFrom<Value> for Objective {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let (name, config) = single(value)?;
+        Ok(Self {
+            name,
+            weight: host_number(&config, "weight")?,
+            config: Value::Object(config),
+        })
+    }
+}
+
+impl From<Objective> for Value {
+    fn from(objective: Objective) -> Self {
+        write_with(objective.name, "weight", objective.weight, objective.config)
+    }
+}
+
+impl TryFrom<Value> for Optimizer {
+    type Error = String;
+    fn try_from(value: Value) -> Result<Self, String> {
+        let (name, config) = single(value)?;
+        Ok(Self {
+            name,
+            learning_rate: host_number(&config, "learning_rate")?,
+            config: Value::Object(config),
+        })
+    }
+}
+
+impl From<Optimizer> for Value {
+    fn from(optimizer: Optimizer) -> Self {
+        write_with(
+            optimizer.name,
+            "learning_rate",
+            optimizer.learning_rate,
+            optimizer.config,
+        )
+    }
+}
