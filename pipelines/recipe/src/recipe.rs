@@ -55,7 +55,8 @@ impl Recipe {
     /// A path that is not Unicode cannot be written.
     pub fn to_yaml(&self) -> Result<String, serde_yaml::Error> {
         // By way of JSON values: serde_yaml on its own writes `{normal: 0.02}` as `!normal 0.02`.
-        let value = serde_json::to_value(self).map_err(serde::ser::Error::custom)?;
+        let value =
+            serde_json::to_value(self).map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
         serde_yaml::to_string(&value)
     }
 
@@ -66,7 +67,7 @@ impl Recipe {
     /// The text is not a resolved recipe.
     pub fn from_yaml(text: &str) -> Result<Self, serde_yaml::Error> {
         let value: Value = serde_yaml::from_str(text)?;
-        serde_json::from_value(value).map_err(serde::de::Error::custom)
+        serde_json::from_value(value).map_err(<serde_yaml::Error as serde::de::Error>::custom)
     }
 }
 
