@@ -1,0 +1,71 @@
+//! Look-ups by one-hot contraction: `Mul` of a one-hot matrix with the table, then `SumReduce`.
+
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::tensor::Tensor;
+use crate::view::MAX_RANK;
+
+/// Indices are whole numbers kept as f32. An index that is out of range picks zeros; for an index
+/// input or a counter the range is checked while building.
+///
+/// # Errors
+/// Of every method here: shapes and bounds that do not fit, tensors of another graph.
+impl Graph {
+    /// `index [..] -> [.., n]`: 1 at the index, 0 elsewhere. No gradient.
+    pub fn one_hot(&mut self, index: &Tensor, n: usize) -> Result<Tensor> {
+        self.bounded("one_hot", index, n)?;
+        let counter = self.iota(n)?;
+        let index = self.repeat("one_hot", index, index.rank(), n)?;
+        self.equal(&index, &counter)
+    }
+
+    /// Rows of a table: `table [rows, width]`, `index [..]` of `0..rows` -> `[.., width]`.
+    pub fn gather(&mut self, table: &Tensor, index: &Tensor) -> Result<Tensor> {
+        self.own("gather", table)?;
+        self.own("gather", index)?;
+        if table.rank() != 2 {
+            return Err(self.shape_error("gather", &[table, index], "wants a table [rows, width]"));
+        }
+        let (rows, width) = (table.size(0), table.size(1));
+        self.bounded("gather", index, rows)?;
+        let rank = index.rank();
+        if rank + 2 > MAX_RANK {
+            let shape: Vec<usize> = index.shape().into_iter().chain([width]).collect();
+            self.rank("gather", shape.len())?;
+            let flat = self.reshape(index, &[index.elements()])?;
+            let rows = self.gather(table, &flat)?;
+            return self.reshape(&rows, &shape);
+        }
+        let hot = self.one_hot(index, rows)?;
+        let hot = self.repeat("gather", &hot, rank + 1, width)?;
+        let product = self.mul(&hot, table)?;
+        self.sum(&product, &[rank], false)
+    }
+
+    /// One element of each row: `a [.., n]`, `index [..]` of `0..n` -> `[..]`.
+    pub fn take_along(&mut self, a: &Tensor, index: &Tensor) -> Result<Tensor> {
+        self.own("take_along", a)?;
+        self.own("take_along", index)?;
+        let rank = a.rank();
+        if rank == 0 || a.shape()[..rank - 1] != index.shape() {
+            return Err(self.shape_error("take_along", &[a, index], "wants a [.., n], index [..]"));
+        }
+        let n = a.size(rank - 1);
+        self.bounded("take_along", index, n)?;
+        let hot = self.one_hot(index, n)?;
+        let product = self.mul(&hot, a)?;
+        self.sum(&product, &[rank - 1], false)
+    }
+
+    /// Checks that a known bound of an index does not exceed the number of rows.
+    fn bounded(&self, op: &'static str, index: &Tensor, rows: usize) -> Result<()> {
+        self.own(op, index)?;
+        match self.index_bound(index) {
+            Some(bound) if bound > rows => Err(self.value_error(
+                op,
+                format!("indices are in 0..{bound}, there are {rows} rows"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
