@@ -1,0 +1,307 @@
+//! The encoder as graph nodes: embeddings, post-layer-norm layers, pooler.
+
+use ablate_graph::{Graph, Tensor};
+
+use crate::{
+    dense, layer_norm, BertConfig, ParameterSpec, Parameters, Result, Role, WORD_EMBEDDINGS,
+};
+
+/// Added to the attention scores of masked positions. Large enough that their probability is
+/// exactly 0 in f32 and in f64, and finite: a row that is masked everywhere gets uniform
+/// probabilities instead of NaN, and no infinity can leak through a product with zero.
+const MASKED: f32 = -1e9;
+
+/// What is fed on each run, all `[batch, seq]`.
+#[derive(Clone, Debug)]
+pub struct BertInputs {
+    /// Token ids, below `vocab_size`.
+    pub input_ids: Tensor,
+    /// Segment ids, below `type_vocab_size`.
+    pub token_type_ids: Tensor,
+    /// 1 for real tokens, 0 for padding.
+    pub attention_mask: Tensor,
+}
+
+impl BertInputs {
+    /// Declares the graph inputs `input_ids`, `token_type_ids` and `attention_mask`.
+    ///
+    /// # Errors
+    /// When the graph already has leaves of these names, or a size is zero.
+    pub fn declare(g: &mut Graph, config: &BertConfig, batch: usize, seq: usize) -> Result<Self> {
+        let shape = [batch, seq];
+        Ok(BertInputs {
+            input_ids: g.index_input("input_ids", &shape, config.vocab_size)?,
+            token_type_ids: g.index_input("token_type_ids", &shape, config.type_vocab_size)?,
+            attention_mask: g.index_input("attention_mask", &shape, 2)?,
+        })
+    }
+}
+
+/// A BERT in a graph.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    config: BertConfig,
+    inputs: BertInputs,
+    parameters: Parameters,
+    word_embeddings: Tensor,
+    hidden_states: Vec<Tensor>,
+    hidden: Tensor,
+    pooled: Option<Tensor>,
+}
+
+impl Encoder {
+    /// Builds embeddings and layers for batches of `[batch, seq]`. With `training` the dropouts are
+    /// in; without it there are none.
+    ///
+    /// # Errors
+    /// [`crate::BertError::Config`] for an impossible configuration, [`crate::BertError::Sequence`]
+    /// for sequences longer than the positions, [`crate::BertError::Graph`] when the graph refuses a
+    /// node (an empty batch, taken names).
+    pub fn build(
+        g: &mut Graph,
+        config: &BertConfig,
+        batch: usize,
+        seq: usize,
+        training: bool,
+    ) -> Result<Self> {
+        config.validate()?;
+        config.check_sequence(seq)?;
+        let inputs = BertInputs::declare(g, config, batch, seq)?;
+        let mut stack = Stack {
+            config,
+            training,
+            parameters: Parameters::default(),
+        };
+        let (word_embeddings, embedded) =
+            scoped(g, "embeddings", |g| stack.embeddings(g, &inputs))?;
+        let bias = scoped(g, "attention_mask", |g| {
+            mask_bias(g, &inputs.attention_mask)
+        })?;
+        let mut hidden_states = vec![embedded.clone()];
+        let mut hidden = embedded;
+        for n in 0..config.num_hidden_layers {
+            let attended = scoped(g, &format!("encoder.layer.{n}.attention"), |g| {
+                stack.attention(g, n, &hidden, &bias)
+            })?;
+            hidden = scoped(g, &format!("encoder.layer.{n}.ffn"), |g| {
+                stack.feed_forward(g, n, &attended)
+            })?;
+            hidden_states.push(hidden.clone());
+        }
+        Ok(Encoder {
+            config: config.clone(),
+            inputs,
+            parameters: stack.parameters,
+            word_embeddings,
+            hidden_states,
+            hidden,
+            pooled: None,
+        })
+    }
+
+    /// The configuration it was built from.
+    pub fn config(&self) -> &BertConfig {
+        &self.config
+    }
+
+    /// What is fed.
+    pub fn inputs(&self) -> &BertInputs {
+        &self.inputs
+    }
+
+    /// The last layer's output, `[batch, seq, hidden]`.
+    pub fn hidden(&self) -> &Tensor {
+        &self.hidden
+    }
+
+    /// The embeddings' output and every layer's, each `[batch, seq, hidden]`.
+    pub fn hidden_states(&self) -> &[Tensor] {
+        &self.hidden_states
+    }
+
+    /// The word embedding's table, `[vocab, hidden]`, for a tied decoder.
+    pub fn word_embeddings(&self) -> &Tensor {
+        &self.word_embeddings
+    }
+
+    /// What has been built so far, in order of declaration.
+    pub fn parameters(&self) -> &[ParameterSpec] {
+        self.parameters.specs()
+    }
+
+    /// The tensor of one of [`parameters`](Self::parameters).
+    pub fn parameter(&self, name: &str) -> Option<&Tensor> {
+        self.parameters.tensor(name)
+    }
+
+    /// Dense and tanh on the first token, `[batch, hidden]`. Built on the first call, so that a
+    /// model that no objective pools has no parameters that never get a gradient.
+    ///
+    /// # Errors
+    /// [`crate::BertError::Graph`] when the parameters' names are taken.
+    pub fn pooled(&mut self, g: &mut Graph) -> Result<Tensor> {
+        if let Some(pooled) = &self.pooled {
+            return Ok(pooled.clone());
+        }
+        let (hidden, width) = (self.hidden.clone(), self.config.hidden_size);
+        let batch = hidden.shape()[0];
+        let parameters = &mut self.parameters;
+        let pooled = scoped(g, "pooler", |g| {
+            let first = g.slice(&hidden, 1, 0, 1)?;
+            let first = g.reshape(&first, &[batch, width])?;
+            let x = dense(g, parameters, "bert.pooler.dense", &first, width)?;
+            Ok(g.tanh(&x)?)
+        })?;
+        self.pooled = Some(pooled.clone());
+        Ok(pooled)
+    }
+}
+
+fn scoped<R>(g: &mut Graph, name: &str, f: impl FnOnce(&mut Graph) -> Result<R>) -> Result<R> {
+    g.scoped(name, f)
+}
+
+/// 0 where attended and [`MASKED`] where not, `[batch, 1, 1, seq]`.
+fn mask_bias(g: &mut Graph, mask: &Tensor) -> Result<Tensor> {
+    let (batch, seq) = (mask.shape()[0], mask.shape()[1]);
+    let bias = g.add_scalar(mask, -1.0)?;
+    let bias = g.mul_scalar(&bias, -MASKED)?;
+    Ok(g.reshape(&bias, &[batch, 1, 1, seq])?)
+}
+
+/// The parts of the encoder while it is being built.
+struct Stack<'a> {
+    config: &'a BertConfig,
+    training: bool,
+    parameters: Parameters,
+}
+
+impl Stack<'_> {
+    fn dropout(&self, g: &mut Graph, x: &Tensor, rate: f64, site: &str) -> Result<Tensor> {
+        let rate = if self.training { rate } else { 0.0 };
+        Ok(g.dropout(x, rate, &format!("dropout/{site}"))?)
+    }
+
+    fn table(&mut self, g: &mut Graph, name: &str, rows: usize) -> Result<Tensor> {
+        let shape = [rows, self.config.hidden_size];
+        let spec = ParameterSpec::new(name, &shape, Role::Embedding);
+        Ok(self.parameters.declare(g, spec)?)
+    }
+
+    /// The word embedding's table and the embeddings' output `[batch, seq, hidden]`.
+    fn embeddings(&mut self, g: &mut Graph, inputs: &BertInputs) -> Result<(Tensor, Tensor)> {
+        let config = self.config;
+        let seq = inputs.input_ids.shape()[1];
+        let words = self.table(g, WORD_EMBEDDINGS, config.vocab_size)?;
+        let types = self.table(
+            g,
+            "bert.embeddings.token_type_embeddings.weight",
+            config.type_vocab_size,
+        )?;
+        let positions = self.table(
+            g,
+            "bert.embeddings.position_embeddings.weight",
+            config.max_position_embeddings,
+        )?;
+        let word = g.gather(&words, &inputs.input_ids)?;
+        let word = self.without_padding_gradient(g, &word, &inputs.input_ids)?;
+        let segment = g.gather(&types, &inputs.token_type_ids)?;
+        // Positions are 0..seq in every row: a slice, broadcast over the batch.
+        let position = g.slice(&positions, 0, 0, seq)?;
+        let x = g.add(&word, &segment)?;
+        let x = g.add(&x, &position)?;
+        let name = "bert.embeddings.LayerNorm";
+        let x = layer_norm(g, &mut self.parameters, name, &x, config.layer_norm_eps)?;
+        let x = self.dropout(g, &x, config.hidden_dropout_prob, "embeddings")?;
+        Ok((words, x))
+    }
+
+    /// `word` unchanged, but the looked-up padding rows pass no gradient on, as torch's
+    /// `padding_idx`. It matters where a padding token is attended to, which the random
+    /// replacements of masked language modelling can bring about.
+    fn without_padding_gradient(
+        &self,
+        g: &mut Graph,
+        word: &Tensor,
+        ids: &Tensor,
+    ) -> Result<Tensor> {
+        let Some(pad) = self.config.pad_token_id else {
+            return Ok(word.clone());
+        };
+        // Exact: ids are at most 2^24, which validation asserts.
+        let pad = g.scalar(pad as f32);
+        let keep = g.not_equal(ids, &pad)?;
+        let keep = g.unsqueeze(&keep, 2)?;
+        let blocked = g.stop_gradient(word)?;
+        Ok(g.select(&keep, word, &blocked)?)
+    }
+
+    /// Self-attention, its output layer, the residual and the layer norm; `x` and the result are
+    /// `[batch, seq, hidden]`, `bias` is `[batch, 1, 1, seq]`.
+    fn attention(&mut self, g: &mut Graph, n: usize, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let config = self.config;
+        let (batch, seq, hidden) = (x.shape()[0], x.shape()[1], config.hidden_size);
+        let (heads, size) = (config.num_attention_heads, config.head_size());
+        let prefix = format!("bert.encoder.layer.{n}.attention");
+        let mut split = |g: &mut Graph, part: &str| -> Result<Tensor> {
+            let name = format!("{prefix}.self.{part}");
+            let y = dense(g, &mut self.parameters, &name, x, hidden)?;
+            let y = g.reshape(&y, &[batch, seq, heads, size])?;
+            Ok(g.permute(&y, &[0, 2, 1, 3])?)
+        };
+        let query = split(g, "query")?;
+        let key = split(g, "key")?;
+        let value = split(g, "value")?;
+
+        // [batch, heads, seq, seq]. The scale comes after the product, where a GEMM takes it as
+        // its alpha.
+        let scores = g.matmul_t(&query, &key)?;
+        let scores = g.mul_scalar(&scores, (1.0 / (size as f64).sqrt()) as f32)?;
+        let scores = g.add(&scores, bias)?;
+        let probabilities = g.softmax(&scores, 3)?;
+        let rate = config.attention_probs_dropout_prob;
+        let site = format!("layer.{n}.attention_probs");
+        let probabilities = self.dropout(g, &probabilities, rate, &site)?;
+        let context = g.matmul(&probabilities, &value)?;
+        let context = g.permute(&context, &[0, 2, 1, 3])?;
+        let context = g.reshape(&context, &[batch, seq, hidden])?;
+
+        let site = format!("layer.{n}.attention_output");
+        self.output(g, &format!("{prefix}.output"), &site, &context, x)
+    }
+
+    /// Intermediate and output layer, the residual and the layer norm, `[batch, seq, hidden]`.
+    fn feed_forward(&mut self, g: &mut Graph, n: usize, x: &Tensor) -> Result<Tensor> {
+        let prefix = format!("bert.encoder.layer.{n}");
+        let name = format!("{prefix}.intermediate.dense");
+        let inner = self.config.intermediate_size;
+        let y = dense(g, &mut self.parameters, &name, x, inner)?;
+        let y = self.config.hidden_act.apply(g, &y)?;
+        let site = format!("layer.{n}.ffn_output");
+        self.output(g, &format!("{prefix}.output"), &site, &y, x)
+    }
+
+    /// Dense, dropout, residual, layer norm: the end of both sublayers.
+    fn output(
+        &mut self,
+        g: &mut Graph,
+        prefix: &str,
+        site: &str,
+        y: &Tensor,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
+        let config = self.config;
+        let name = format!("{prefix}.dense");
+        let y = dense(g, &mut self.parameters, &name, y, config.hidden_size)?;
+        let y = self.dropout(g, &y, config.hidden_dropout_prob, site)?;
+        let y = g.add(&y, residual)?;
+        let name = format!("{prefix}.LayerNorm");
+        Ok(layer_norm(
+            g,
+            &mut self.parameters,
+            &name,
+            &y,
+            config.layer_norm_eps,
+        )?)
+    }
+}
