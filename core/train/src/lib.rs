@@ -6,13 +6,29 @@
 //! plugins are found.
 
 pub mod batch;
+pub mod checkpoint;
+pub mod diagnostics;
+mod error;
+pub mod files;
+pub mod graphs;
+pub mod metrics;
 pub mod objective;
 pub mod optimizer;
+mod programs;
+mod rules;
+pub mod schedule;
 pub mod stopping;
+mod trainer;
+pub mod window;
 
 pub use batch::{
     BatchSource, Feature, PreparedBatch, SourceError, VocabularyFacts, Window, IGNORED,
 };
+pub use error::TrainError;
+pub use files::FileError;
+pub use metrics::MetricsRow;
 pub use objective::{Objective, ObjectiveContext, ObjectiveGraph, PluginError};
 pub use optimizer::{Optimizer, SlotSpec, Update, UpdateContext};
+pub use schedule::Schedule;
 pub use stopping::{Decision, Event, Split, StoppingRule};
+pub use trainer::{CheckpointPolicy, Ending, Outcome, Parts, TrainEvent, Trainer, TrainerConfig};

@@ -1,0 +1,223 @@
+//! The compiled programs of a trial in its one session.
+//!
+//! Owns which graph is compiled for which shape, and how a program is fed and read. Must not know the
+//! order of training.
+
+use std::collections::HashMap;
+
+use ablate_bert::{BertConfig, ParameterSpec};
+use ablate_compiler::{ProgramId, Session};
+use ablate_graph::RandomKey;
+
+use crate::error::TrainError;
+use crate::graphs::{self, ForwardShape};
+use crate::objective::Objective;
+use crate::optimizer::{Optimizer, SlotSpec};
+use crate::window::{grow, Labelled};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Mode {
+    /// Gradients of the first micro-batch overwrite.
+    First,
+    /// Gradients of the others add.
+    Accumulate,
+    /// Forward only.
+    Evaluate,
+}
+
+#[derive(Clone)]
+struct Compiled {
+    id: ProgramId,
+    parameters: Vec<ParameterSpec>,
+    /// Names of the metrics of each objective.
+    metrics: Vec<Vec<String>>,
+}
+
+/// Sums over micro-batches: for each objective the loss and its metrics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Sums {
+    pub loss: Vec<f64>,
+    pub metrics: Vec<Vec<(String, f64)>>,
+    pub units: Vec<f64>,
+}
+
+/// Weighted loss and the values of a row out of sums.
+pub(crate) fn divide(
+    sums: &Sums,
+    names: &[String],
+    weights: &[f64],
+    with_metrics: bool,
+) -> (f64, Vec<(String, f64)>) {
+    let mut total = 0.0;
+    let mut values = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        let units = sums.units.get(i).copied().unwrap_or(0.0);
+        let mean = |sum: f64| if units > 0.0 { sum / units } else { 0.0 };
+        let loss = mean(sums.loss.get(i).copied().unwrap_or(0.0));
+        total += weights[i] * loss;
+        values.push((format!("{name}_loss"), loss));
+        if with_metrics {
+            for (metric, sum) in sums.metrics.get(i).into_iter().flatten() {
+                values.push((format!("{name}_{metric}"), mean(*sum)));
+            }
+        }
+    }
+    (total, values)
+}
+
+pub(crate) struct Programs {
+    session: Box<dyn Session>,
+    config: BertConfig,
+    names: Vec<String>,
+    forward: HashMap<(Mode, ForwardShape), Compiled>,
+    update: Option<ProgramId>,
+    /// Capacities in use: training, evaluation.
+    pub capacities: [Vec<usize>; 2],
+}
+
+impl Programs {
+    pub fn new(session: Box<dyn Session>, config: BertConfig, names: Vec<String>) -> Self {
+        Programs {
+            session,
+            config,
+            names,
+            forward: HashMap::new(),
+            update: None,
+            capacities: [Vec::new(), Vec::new()],
+        }
+    }
+
+    pub fn session(&mut self) -> &mut dyn Session {
+        &mut *self.session
+    }
+
+    pub fn state(&self, name: &str) -> Result<Vec<f32>, TrainError> {
+        Ok(self.session.state(name)?)
+    }
+
+    /// Makes room for these micro-batches, growing the capacities where needed.
+    pub fn fit<'a>(&mut self, mode: Mode, batches: impl IntoIterator<Item = &'a Labelled>) {
+        let slot = usize::from(mode == Mode::Evaluate);
+        for batch in batches {
+            let limit = batch.batch.batch * batch.batch.seq;
+            self.capacities[slot] = grow(&self.capacities[slot], &batch.predictions(), limit);
+        }
+    }
+
+    fn compiled(
+        &mut self,
+        objectives: &mut [Box<dyn Objective>],
+        mode: Mode,
+        batch: &Labelled,
+    ) -> Result<Compiled, TrainError> {
+        let slot = usize::from(mode == Mode::Evaluate);
+        let key = (mode, ForwardShape::of(batch, &self.capacities[slot]));
+        if let Some(found) = self.forward.get(&key) {
+            return Ok(found.clone());
+        }
+        tracing::debug!(?mode, batch = key.1.batch, seq = key.1.seq, capacities = ?key.1.capacities, "compiling");
+        let built = match mode {
+            Mode::First => graphs::gradient(&self.config, objectives, &key.1, false)?,
+            Mode::Accumulate => graphs::gradient(&self.config, objectives, &key.1, true)?,
+            Mode::Evaluate => graphs::evaluation(&self.config, objectives, &key.1)?,
+        };
+        let metrics = built.metric_names();
+        let compiled = Compiled {
+            parameters: built.parameters,
+            metrics,
+            id: self.session.load(built.graph)?,
+        };
+        self.forward.insert(key, compiled.clone());
+        Ok(compiled)
+    }
+
+    /// Compiles the gradient program for a first micro-batch and says which parameters it trains.
+    pub fn parameters(
+        &mut self,
+        objectives: &mut [Box<dyn Objective>],
+        batch: &Labelled,
+    ) -> Result<Vec<ParameterSpec>, TrainError> {
+        Ok(self.compiled(objectives, Mode::First, batch)?.parameters)
+    }
+
+    /// Compiles the update program.
+    pub fn load_update(
+        &mut self,
+        parameters: &[ParameterSpec],
+        optimizer: &mut dyn Optimizer,
+        clip: Option<f64>,
+    ) -> Result<Vec<(String, SlotSpec)>, TrainError> {
+        let (graph, slots) = graphs::update(parameters, optimizer, clip)?;
+        self.update = Some(self.session.load(graph)?);
+        Ok(slots)
+    }
+
+    /// Runs one micro-batch and adds what it puts out to `sums`. `scales` are fed to gradient
+    /// programs. Returns the floating-point operations.
+    pub fn run(
+        &mut self,
+        objectives: &mut [Box<dyn Objective>],
+        mode: Mode,
+        batch: &Labelled,
+        scales: &[f64],
+        key: RandomKey,
+        sums: &mut Sums,
+    ) -> Result<f64, TrainError> {
+        let compiled = self.compiled(objectives, mode, batch)?;
+        let slot = usize::from(mode == Mode::Evaluate);
+        let mut feeds = batch.feeds(&self.names, &self.capacities[slot]);
+        if mode != Mode::Evaluate {
+            for (name, &scale) in self.names.iter().zip(scales) {
+                feeds.set(graphs::scale_name(name), vec![scale as f32]);
+            }
+        }
+        self.session.run(compiled.id, &feeds, key)?;
+        sums.loss.resize(self.names.len(), 0.0);
+        sums.metrics.resize(self.names.len(), Vec::new());
+        sums.units.resize(self.names.len(), 0.0);
+        for (i, name) in self.names.iter().enumerate() {
+            sums.units[i] += batch.units[i];
+            sums.loss[i] += self.scalar(compiled.id, &graphs::output_name(name, "loss_sum"))?;
+            for metric in &compiled.metrics[i] {
+                let value = self.scalar(compiled.id, &graphs::output_name(name, metric))?;
+                match sums.metrics[i].iter_mut().find(|(m, _)| m == metric) {
+                    Some((_, sum)) => *sum += value,
+                    None => sums.metrics[i].push((metric.clone(), value)),
+                }
+            }
+        }
+        Ok(self.session.flops(compiled.id))
+    }
+
+    /// Runs the update; returns the gradient norm and the floating-point operations.
+    pub fn run_update(
+        &mut self,
+        optimizer: &dyn Optimizer,
+        step: u64,
+        learning_rate: f64,
+    ) -> Result<(f64, f64), TrainError> {
+        let Some(id) = self.update else {
+            return Err(TrainError::Setup(
+                "the update program was not loaded".to_owned(),
+            ));
+        };
+        let mut feeds = ablate_graph::Feeds::new();
+        let values = optimizer.scalars(step, learning_rate);
+        for (name, value) in optimizer.scalar_names().into_iter().zip(values) {
+            feeds.set(name, vec![value as f32]);
+        }
+        self.session.run(id, &feeds, RandomKey::default())?;
+        Ok((self.scalar(id, "grad_norm")?, self.session.flops(id)))
+    }
+
+    fn scalar(&self, program: ProgramId, name: &str) -> Result<f64, TrainError> {
+        let values = self.session.output(program, name)?;
+        match values {
+            [value] => Ok(f64::from(*value)),
+            _ => Err(TrainError::Setup(format!(
+                "output `{name}` has {} elements, expected 1",
+                values.len()
+            ))),
+        }
+    }
+}

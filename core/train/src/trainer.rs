@@ -1,0 +1,639 @@
+//! The loop of one trial.
+//!
+//! Owns the order of things: window, gradients, update, record, stopping rules, evaluation, checkpoint.
+//! Must not know the backend, the plugins or the corpus; it sees them through traits.
+//!
+//! One iteration is one optimizer step: take the next window of random micro-batches, compute the
+//! cumulative loss (the weighted sum of the objectives' means over the window) and its gradient,
+//! update the parameters, ask the stopping rules.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ablate_bert::{BertConfig, Init, ParameterSpec};
+use ablate_compiler::Session;
+use ablate_graph::RandomKey;
+
+use crate::batch::BatchSource;
+use crate::checkpoint::{self, Progress, States};
+use crate::diagnostics::{self, History, Point, WeightSigns};
+use crate::error::TrainError;
+use crate::metrics::{MetricsLog, MetricsRow};
+use crate::objective::Objective;
+use crate::optimizer::{Optimizer, SlotSpec};
+use crate::programs::{divide, Mode, Programs, Sums};
+use crate::rules::{Rules, Verdict};
+use crate::schedule::Schedule;
+use crate::stopping::{Event, Split, StoppingRule};
+use crate::window::{label, label_window};
+
+/// When and where a trial saves itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointPolicy {
+    /// The file; None = never.
+    pub path: Option<PathBuf>,
+    /// Save when this many steps have passed since the last save.
+    pub every_steps: u64,
+    /// Save when this much time has passed since the last save.
+    pub every: Duration,
+}
+
+impl Default for CheckpointPolicy {
+    fn default() -> Self {
+        Self {
+            path: None,
+            every_steps: 100,
+            every: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The numbers of a trial.
+#[derive(Clone, Debug)]
+pub struct TrainerConfig {
+    /// The model.
+    pub model: BertConfig,
+    /// How weights start.
+    pub init: Init,
+    /// Weights to start from instead, by Hugging Face name; what is missing is drawn from `init`.
+    pub initial: States,
+    /// Seed of initial weights and dropout.
+    pub seed: u64,
+    /// Largest global norm of the gradient.
+    pub clip_norm: Option<f64>,
+    /// Base learning rate; the schedule scales it.
+    pub learning_rate: f64,
+    /// The schedule.
+    pub schedule: Schedule,
+    /// Steps between two validation runs; None = only at the end.
+    pub evaluate_every: Option<u64>,
+    /// Where `metrics.jsonl` goes; None = nowhere.
+    pub metrics: Option<PathBuf>,
+    /// When to save.
+    pub checkpoint: CheckpointPolicy,
+    /// Says which recipe, arm and seed a checkpoint belongs to.
+    pub fingerprint: String,
+}
+
+/// What plugins and data bring to a trial.
+pub struct Parts {
+    /// The device.
+    pub session: Box<dyn Session>,
+    /// Objectives, in the order of the recipe.
+    pub objectives: Vec<Box<dyn Objective>>,
+    /// The optimizer.
+    pub optimizer: Box<dyn Optimizer>,
+    /// Stopping rules, in the order of the recipe.
+    pub rules: Vec<Box<dyn StoppingRule>>,
+    /// The data.
+    pub source: Box<dyn BatchSource>,
+}
+
+/// What an observer is told.
+#[derive(Debug)]
+pub enum TrainEvent<'a> {
+    /// A step is done and recorded.
+    Step(&'a MetricsRow),
+    /// A held-out split was measured and recorded.
+    Evaluation(&'a MetricsRow),
+    /// The trial is saved.
+    Checkpoint {
+        /// Optimizer steps done.
+        step: u64,
+    },
+}
+
+/// How a trial ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// A stopping rule held.
+    Stopped {
+        /// Name of the rule.
+        by: String,
+        /// Its reason.
+        reason: String,
+    },
+    /// The trial makes no sense any more.
+    Diverged {
+        /// Name of the rule; `diverged` when the loss or gradient is not finite.
+        by: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// Asked to stop from outside; the checkpoint holds everything.
+    Interrupted,
+}
+
+/// What a trial leaves.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Real tokens trained on.
+    pub tokens: u64,
+    /// Floating-point operations of the contractions in training (evaluation not counted).
+    pub flops: f64,
+    /// Seconds, evaluation included.
+    pub seconds: f64,
+    /// Last validation row; None when diverged or interrupted.
+    pub validation: Option<MetricsRow>,
+    /// Test row; None when diverged or interrupted.
+    pub test: Option<MetricsRow>,
+    /// What the history and the weights look like, in words; empty when sound.
+    pub diagnosis: Vec<String>,
+}
+
+/// A trial in progress.
+pub struct Trainer {
+    config: TrainerConfig,
+    programs: Programs,
+    objectives: Vec<Box<dyn Objective>>,
+    optimizer: Box<dyn Optimizer>,
+    rules: Rules,
+    source: Box<dyn BatchSource>,
+    parameters: Vec<ParameterSpec>,
+    slots: Vec<(String, SlotSpec)>,
+    names: Vec<String>,
+    weights: Vec<f64>,
+    progress: Progress,
+    resumed: bool,
+}
+
+impl Trainer {
+    /// Builds and compiles the graphs and sets every state: from the checkpoint when there is one, else
+    /// to initial values.
+    ///
+    /// # Errors
+    /// When the parts do not fit together, a graph cannot be built, or the checkpoint is unusable.
+    pub fn new(config: TrainerConfig, parts: Parts) -> Result<Self, TrainError> {
+        let Parts {
+            session,
+            mut objectives,
+            mut optimizer,
+            rules,
+            mut source,
+        } = parts;
+        let names: Vec<String> = objectives.iter().map(|o| o.name().to_owned()).collect();
+        for (i, name) in names.iter().enumerate() {
+            if names[..i].contains(name) {
+                return Err(TrainError::Setup(format!(
+                    "the objective `{name}` is listed twice; its metrics would share a name"
+                )));
+            }
+        }
+        let weights = objectives.iter().map(|o| o.weight()).collect();
+        let saved = match &config.checkpoint.path {
+            Some(path) => checkpoint::read(path, &config.fingerprint)?,
+            None => None,
+        };
+        let mut programs = Programs::new(session, config.model.clone(), names.clone());
+        if let Some((progress, _)) = &saved {
+            programs.capacities = progress.capacities.clone();
+        }
+
+        // Features and shapes are known from the data alone, so look at the first window, then go back.
+        let start = source.cursor();
+        let probe = label_window(&mut objectives, source.next_window()?)?;
+        source.restore(&start)?;
+        let Some(first) = probe.batches.first() else {
+            return Err(TrainError::Setup("the first window is empty".to_owned()));
+        };
+        if saved.is_none() {
+            programs.fit(Mode::First, &probe.batches);
+        }
+        let parameters = programs.parameters(&mut objectives, first)?;
+        let slots = programs.load_update(&parameters, &mut *optimizer, config.clip_norm)?;
+
+        let mut trainer = Trainer {
+            progress: Progress {
+                step: 0,
+                micro_step: 0,
+                tokens: 0,
+                flops: 0.0,
+                seconds: 0.0,
+                learning_rate: 0.0,
+                grad_norm: 0.0,
+                cursor: start,
+                rules: Vec::new(),
+                metrics_length: 0,
+                capacities: programs.capacities.clone(),
+                history: History::default(),
+            },
+            config,
+            programs,
+            objectives,
+            optimizer,
+            rules: Rules::new(rules),
+            source,
+            parameters,
+            slots,
+            names,
+            weights,
+            resumed: false,
+        };
+        match saved {
+            Some((progress, states)) => trainer.resume(progress, states)?,
+            None => trainer.initialise()?,
+        }
+        Ok(trainer)
+    }
+
+    fn initialise(&mut self) -> Result<(), TrainError> {
+        for spec in &self.parameters {
+            let values = match self.config.initial.get(&spec.name) {
+                Some((shape, values)) if *shape == spec.shape => values.clone(),
+                Some((shape, _)) => {
+                    return Err(TrainError::Initial(format!(
+                        "{} has shape {shape:?}, the model needs {:?}",
+                        spec.name, spec.shape
+                    )))
+                }
+                None => self
+                    .config
+                    .model
+                    .initial_values(spec, &self.config.init, self.config.seed),
+            };
+            self.programs.session().set_state(&spec.name, &values)?;
+        }
+        for (name, slot) in &self.slots {
+            let values = vec![slot.initial; slot.shape.iter().product()];
+            self.programs.session().set_state(name, &values)?;
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, progress: Progress, states: States) -> Result<(), TrainError> {
+        let wanted = self
+            .parameters
+            .iter()
+            .map(|p| (&p.name, &p.shape))
+            .chain(self.slots.iter().map(|(n, s)| (n, &s.shape)));
+        for (name, shape) in wanted {
+            match states.get(name) {
+                Some((found, values)) if found == shape => {
+                    self.programs.session().set_state(name, values)?;
+                }
+                _ => {
+                    return Err(TrainError::Setup(format!(
+                        "the checkpoint lacks `{name}` {shape:?}; start over with --fresh"
+                    )))
+                }
+            }
+        }
+        self.source.restore(&progress.cursor)?;
+        self.rules.load(&progress.rules)?;
+        self.resumed = true;
+        self.progress = progress;
+        Ok(())
+    }
+
+    /// The trained parameters.
+    pub fn parameters(&self) -> &[ParameterSpec] {
+        &self.parameters
+    }
+
+    /// Numbers in all parameters together.
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters.iter().map(|p| p.elements() as u64).sum()
+    }
+
+    /// Optimizer steps done; above 0 right after [`Trainer::new`] when it went on from a checkpoint.
+    pub fn step(&self) -> u64 {
+        self.progress.step
+    }
+
+    /// Whether it goes on from a checkpoint.
+    pub fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// The parameters' values now: name, shape, row-major values.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn tensors(&self) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, TrainError> {
+        self.parameters
+            .iter()
+            .map(|spec| {
+                Ok((
+                    spec.name.clone(),
+                    spec.shape.clone(),
+                    self.programs.state(&spec.name)?,
+                ))
+            })
+            .collect()
+    }
+
+    /// Trains until a rule holds or `interrupt` becomes true, then measures the held-out splits.
+    ///
+    /// # Errors
+    /// When a plugin, the device, the data or a file fails. The last checkpoint stays usable.
+    pub fn run(
+        &mut self,
+        observer: &mut dyn FnMut(TrainEvent<'_>),
+        interrupt: &AtomicBool,
+    ) -> Result<Outcome, TrainError> {
+        let mut clock = Clock::new(self.progress.seconds);
+        let mut log = match &self.config.metrics {
+            Some(path) => Some(MetricsLog::open(path, self.progress.metrics_length)?),
+            None => None,
+        };
+        let mut validation: Option<MetricsRow> = None;
+        let verdict = loop {
+            if interrupt.load(Ordering::Relaxed) {
+                self.save(&mut log, &mut clock, observer)?;
+                return Ok(self.outcome(Ending::Interrupted, None, None, &clock, Vec::new()));
+            }
+            let row = self.one_step(&clock)?;
+            record(&mut log, &row)?;
+            observer(TrainEvent::Step(&row));
+            let verdict = self.judge(&row, Split::Train)?;
+            if verdict != Verdict::Continue {
+                break verdict;
+            }
+            let due = self
+                .config
+                .evaluate_every
+                .is_some_and(|n| n > 0 && row.step % n == 0);
+            if due {
+                let row = self.evaluate(Split::Validation, &clock)?;
+                if let Some(row) = &row {
+                    record(&mut log, row)?;
+                    observer(TrainEvent::Evaluation(row));
+                    let verdict = self.judge(row, Split::Validation)?;
+                    if verdict != Verdict::Continue {
+                        validation = Some(row.clone());
+                        break verdict;
+                    }
+                }
+            }
+            if due || clock.save_is_due(&self.config.checkpoint, row.step) {
+                self.save(&mut log, &mut clock, observer)?;
+            }
+        };
+        let ending = match verdict {
+            Verdict::Abort { by, diagnosis } => {
+                let diagnosis_lines = self.diagnosis()?;
+                let ending = Ending::Diverged {
+                    by,
+                    reason: diagnosis,
+                };
+                return Ok(self.outcome(ending, None, None, &clock, diagnosis_lines));
+            }
+            Verdict::Stop { by, reason } => Ending::Stopped { by, reason },
+            // The loop breaks only on the other two.
+            Verdict::Continue => Ending::Interrupted,
+        };
+        if validation.is_none() {
+            validation = self.evaluate(Split::Validation, &clock)?;
+            if let Some(row) = &validation {
+                record(&mut log, row)?;
+                observer(TrainEvent::Evaluation(row));
+            }
+        }
+        let test = self.evaluate(Split::Test, &clock)?;
+        if let Some(row) = &test {
+            record(&mut log, row)?;
+            observer(TrainEvent::Evaluation(row));
+        }
+        if let Some(log) = &mut log {
+            log.sync()?;
+        }
+        let diagnosis = self.diagnosis()?;
+        Ok(self.outcome(ending, validation, test, &clock, diagnosis))
+    }
+
+    /// Gradient and update over the next window.
+    fn one_step(&mut self, clock: &Clock) -> Result<MetricsRow, TrainError> {
+        let window = label_window(&mut self.objectives, self.source.next_window()?)?;
+        let scales: Vec<f64> = self
+            .weights
+            .iter()
+            .zip(&window.units)
+            .map(|(w, &units)| if units > 0.0 { w / units } else { 0.0 })
+            .collect();
+        self.programs.fit(Mode::First, &window.batches);
+        let mut sums = Sums::default();
+        for (i, batch) in window.batches.iter().enumerate() {
+            let mode = if i == 0 {
+                Mode::First
+            } else {
+                Mode::Accumulate
+            };
+            let key = RandomKey {
+                seed: self.config.seed,
+                step: self.progress.micro_step,
+            };
+            let flops =
+                self.programs
+                    .run(&mut self.objectives, mode, batch, &scales, key, &mut sums)?;
+            self.progress.flops += flops;
+            self.progress.micro_step += 1;
+        }
+        let (loss, values) = divide(&sums, &self.names, &self.weights, false);
+        let step = self.progress.step + 1;
+        let learning_rate = self.config.learning_rate * self.config.schedule.factor(step);
+        let (grad_norm, flops) = self
+            .programs
+            .run_update(&*self.optimizer, step, learning_rate)?;
+        self.progress.step = step;
+        self.progress.tokens += window.tokens;
+        self.progress.flops += flops;
+        self.progress.learning_rate = learning_rate;
+        self.progress.grad_norm = grad_norm;
+        self.progress.history.push(Point {
+            step,
+            loss,
+            grad_norm,
+            learning_rate,
+        });
+        Ok(self.row(None, loss, values, clock))
+    }
+
+    fn row(
+        &self,
+        split: Option<Split>,
+        loss: f64,
+        values: Vec<(String, f64)>,
+        clock: &Clock,
+    ) -> MetricsRow {
+        MetricsRow {
+            step: self.progress.step,
+            tokens: self.progress.tokens,
+            split,
+            loss,
+            values,
+            learning_rate: self.progress.learning_rate,
+            grad_norm: self.progress.grad_norm,
+            seconds: clock.seconds(),
+        }
+    }
+
+    /// Measures a held-out split; None when it holds no example.
+    fn evaluate(&mut self, split: Split, clock: &Clock) -> Result<Option<MetricsRow>, TrainError> {
+        let mut sums = Sums::default();
+        let mut any = false;
+        for batch in self.source.evaluation(split)? {
+            any = true;
+            let batch = label(&mut self.objectives, batch)?;
+            self.programs.fit(Mode::Evaluate, [&batch]);
+            self.programs.run(
+                &mut self.objectives,
+                Mode::Evaluate,
+                &batch,
+                &[],
+                RandomKey::default(),
+                &mut sums,
+            )?;
+        }
+        if !any {
+            return Ok(None);
+        }
+        let (loss, values) = divide(&sums, &self.names, &self.weights, true);
+        Ok(Some(self.row(Some(split), loss, values, clock)))
+    }
+
+    /// Shows a row to the stopping rules. A training row that is not finite ends the trial even when no
+    /// rule minds: every later step would be made of NaN.
+    fn judge(&mut self, row: &MetricsRow, split: Split) -> Result<Verdict, TrainError> {
+        let mut metrics: Vec<(&str, f64)> = vec![("loss", row.loss)];
+        metrics.extend(row.values.iter().map(|(n, v)| (n.as_str(), *v)));
+        if split == Split::Train {
+            metrics.push(("learning_rate", row.learning_rate));
+            metrics.push(("grad_norm", row.grad_norm));
+        }
+        let event = Event {
+            step: row.step,
+            tokens: row.tokens,
+            split,
+            metrics: &metrics,
+        };
+        let verdict = self.rules.observe(&event)?;
+        if matches!(verdict, Verdict::Abort { .. }) {
+            return Ok(verdict);
+        }
+        let finite = row.loss.is_finite() && (split != Split::Train || row.grad_norm.is_finite());
+        if finite {
+            return Ok(verdict);
+        }
+        let what = if row.loss.is_finite() {
+            "gradient norm"
+        } else {
+            "loss"
+        };
+        Ok(Verdict::Abort {
+            by: "diverged".to_owned(),
+            diagnosis: format!("the {what} is not a finite number at step {}", row.step),
+        })
+    }
+
+    fn save(
+        &mut self,
+        log: &mut Option<MetricsLog>,
+        clock: &mut Clock,
+        observer: &mut dyn FnMut(TrainEvent<'_>),
+    ) -> Result<(), TrainError> {
+        let Some(path) = self.config.checkpoint.path.clone() else {
+            return Ok(());
+        };
+        // The rows first: a checkpoint must never know of bytes that the disk does not have.
+        self.progress.metrics_length = match log {
+            Some(log) => log.sync()?,
+            None => 0,
+        };
+        self.progress.seconds = clock.seconds();
+        self.progress.cursor = self.source.cursor();
+        self.progress.rules = self.rules.save();
+        self.progress.capacities = self.programs.capacities.clone();
+        let mut states = States::new();
+        for (name, shape, values) in self.tensors()? {
+            states.insert(name, (shape, values));
+        }
+        for (name, slot) in &self.slots {
+            let values = self.programs.state(name)?;
+            states.insert(name.clone(), (slot.shape.clone(), values));
+        }
+        checkpoint::write(&path, &self.config.fingerprint, &self.progress, &states)?;
+        clock.saved(self.progress.step);
+        observer(TrainEvent::Checkpoint {
+            step: self.progress.step,
+        });
+        Ok(())
+    }
+
+    fn diagnosis(&self) -> Result<Vec<String>, TrainError> {
+        let mut signs = WeightSigns::default();
+        for spec in &self.parameters {
+            if spec.role == ablate_bert::Role::Weight {
+                let values = self.programs.state(&spec.name)?;
+                diagnostics::inspect_weight(&mut signs, &spec.name, &spec.shape, &values);
+            }
+        }
+        Ok(diagnostics::diagnose(&self.progress.history, &signs))
+    }
+
+    fn outcome(
+        &self,
+        ending: Ending,
+        validation: Option<MetricsRow>,
+        test: Option<MetricsRow>,
+        clock: &Clock,
+        diagnosis: Vec<String>,
+    ) -> Outcome {
+        Outcome {
+            ending,
+            steps: self.progress.step,
+            tokens: self.progress.tokens,
+            flops: self.progress.flops,
+            seconds: clock.seconds(),
+            validation,
+            test,
+            diagnosis,
+        }
+    }
+}
+
+fn record(log: &mut Option<MetricsLog>, row: &MetricsRow) -> Result<(), TrainError> {
+    if let Some(log) = log {
+        log.append(row)?;
+    }
+    Ok(())
+}
+
+/// Time since the trial began, runs before a resume included, and when the next save is due.
+struct Clock {
+    start: Instant,
+    before: f64,
+    saved_at: Instant,
+    saved_step: Option<u64>,
+}
+
+impl Clock {
+    fn new(before: f64) -> Self {
+        let now = Instant::now();
+        Clock {
+            start: now,
+            before,
+            saved_at: now,
+            saved_step: None,
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.before + self.start.elapsed().as_secs_f64()
+    }
+
+    fn save_is_due(&mut self, policy: &CheckpointPolicy, step: u64) -> bool {
+        let since = *self.saved_step.get_or_insert(step - 1);
+        (policy.every_steps > 0 && step - since >= policy.every_steps)
+            || self.saved_at.elapsed() >= policy.every
+    }
+
+    fn saved(&mut self, step: u64) {
+        self.saved_at = Instant::now();
+        self.saved_step = Some(step);
+    }
+}

@@ -1,0 +1,217 @@
+//! One accumulation window with its labels: the units are known before the first micro-batch runs.
+//!
+//! Owns the call of the data hooks, the sparse form of per-token labels and its capacity. Must not know
+//! graphs beyond the names of their inputs.
+
+use std::collections::BTreeMap;
+
+use ablate_graph::Feeds;
+
+use crate::batch::{Feature, PreparedBatch, Window, IGNORED};
+use crate::objective::{Objective, PluginError};
+
+/// Capacities are multiples of this, so that few programs serve all micro-batches.
+const BUCKET: usize = 32;
+
+/// A micro-batch after the data hooks.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// The arrays, masked; `features` is empty.
+    pub batch: PreparedBatch,
+    /// What each objective wrote, in the order of the objectives.
+    pub features: Vec<BTreeMap<String, Feature>>,
+    /// Units of each objective in this micro-batch.
+    pub units: Vec<f64>,
+}
+
+/// A window after the data hooks.
+#[derive(Clone, Debug)]
+pub struct LabelledWindow {
+    /// Epoch of the window.
+    pub epoch: u64,
+    /// Its micro-batches.
+    pub batches: Vec<Labelled>,
+    /// Units of each objective in the whole window: what sums of losses are divided by.
+    pub units: Vec<f64>,
+    /// Real tokens of the window.
+    pub tokens: u64,
+}
+
+/// Runs the data hooks over a micro-batch.
+///
+/// # Errors
+/// When a hook fails, or writes labels of a wrong length or a wrong number of units.
+pub fn label(
+    objectives: &mut [Box<dyn Objective>],
+    mut batch: PreparedBatch,
+) -> Result<Labelled, PluginError> {
+    let mut features = Vec::with_capacity(objectives.len());
+    let mut units = Vec::with_capacity(objectives.len());
+    for objective in objectives {
+        batch.features.clear();
+        let n = objective.prepare(&mut batch)?;
+        let fail = |message: String| PluginError::new(objective.name(), "prepare", message);
+        if !n.is_finite() || n < 0.0 {
+            return Err(fail(format!(
+                "returned {n} units; a number of units is finite and not negative"
+            )));
+        }
+        for (name, feature) in &batch.features {
+            let (kind, found, wanted) = match feature {
+                Feature::PerToken(v) => ("token", v.len(), batch.batch * batch.seq),
+                Feature::PerSequence(v) => ("sequence", v.len(), batch.batch),
+            };
+            if found != wanted {
+                return Err(fail(format!(
+                    "feature `{name}` has {found} labels, one a {kind} is {wanted}"
+                )));
+            }
+        }
+        features.push(std::mem::take(&mut batch.features));
+        units.push(n);
+    }
+    Ok(Labelled {
+        batch,
+        features,
+        units,
+    })
+}
+
+/// Runs the data hooks over a window and sums the units.
+///
+/// # Errors
+/// As [`label`].
+pub fn label_window(
+    objectives: &mut [Box<dyn Objective>],
+    window: Window,
+) -> Result<LabelledWindow, PluginError> {
+    let mut units = vec![0.0; objectives.len()];
+    let mut tokens = 0;
+    let mut batches = Vec::with_capacity(window.batches.len());
+    for batch in window.batches {
+        tokens += batch.tokens();
+        let labelled = label(objectives, batch)?;
+        for (sum, n) in units.iter_mut().zip(&labelled.units) {
+            *sum += n;
+        }
+        batches.push(labelled);
+    }
+    Ok(LabelledWindow {
+        epoch: window.epoch,
+        batches,
+        units,
+        tokens,
+    })
+}
+
+impl Labelled {
+    /// Largest number of labels among the per-token features of each objective; 0 without any.
+    pub fn predictions(&self) -> Vec<usize> {
+        self.features
+            .iter()
+            .map(|features| {
+                features
+                    .values()
+                    .filter_map(|f| match f {
+                        Feature::PerToken(v) => Some(v.iter().filter(|&&l| l != IGNORED).count()),
+                        Feature::PerSequence(_) => None,
+                    })
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect()
+    }
+
+    /// All inputs of a graph built for these capacities.
+    pub fn feeds(&self, names: &[String], capacities: &[usize]) -> Feeds {
+        let mut feeds = Feeds::new();
+        feeds.set("input_ids", to_f32(&self.batch.input_ids));
+        feeds.set("token_type_ids", to_f32(&self.batch.token_type_ids));
+        feeds.set("attention_mask", to_f32(&self.batch.attention_mask));
+        for ((features, name), &capacity) in self.features.iter().zip(names).zip(capacities) {
+            let capacity = capacity.max(1);
+            for (feature_name, feature) in features {
+                let input = |part: &str| input_name(name, &format!("{feature_name}.{part}"));
+                let labels = match feature {
+                    Feature::PerToken(labels) => {
+                        let at: Vec<(usize, i64)> = labels
+                            .iter()
+                            .copied()
+                            .enumerate()
+                            .filter(|(_, l)| *l != IGNORED)
+                            .collect();
+                        let mut positions = vec![0.0; capacity];
+                        let mut values = vec![0.0; capacity];
+                        let mut weights = vec![0.0; capacity];
+                        for (i, (position, value)) in at.into_iter().enumerate().take(capacity) {
+                            positions[i] = position as f32;
+                            values[i] = value as f32;
+                            weights[i] = 1.0;
+                        }
+                        feeds.set(input("positions"), positions);
+                        (values, weights)
+                    }
+                    Feature::PerSequence(labels) => labels
+                        .iter()
+                        .map(|&l| {
+                            if l == IGNORED {
+                                (0.0, 0.0)
+                            } else {
+                                (l as f32, 1.0)
+                            }
+                        })
+                        .unzip(),
+                };
+                feeds.set(input("values"), labels.0);
+                feeds.set(input("weights"), labels.1);
+            }
+        }
+        feeds
+    }
+}
+
+/// Name of a graph input that belongs to an objective.
+pub(crate) fn input_name(objective: &str, feature: &str) -> String {
+    format!("{objective}/{feature}")
+}
+
+fn to_f32(values: &[i64]) -> Vec<f32> {
+    // Ids and masks are far below 2^24, where f32 stops holding every whole number.
+    values.iter().map(|&v| v as f32).collect()
+}
+
+/// Capacities that hold `needed`: those in use where they suffice, else a new bucket with four
+/// standard deviations of a Bernoulli count to spare, so that a run settles on one program. `limit` is
+/// batch * seq. Results do not depend on the capacity beyond the order of summation: unused entries
+/// weigh 0.
+pub(crate) fn grow(in_use: &[usize], needed: &[usize], limit: usize) -> Vec<usize> {
+    needed
+        .iter()
+        .enumerate()
+        .map(|(i, &n)| {
+            let have = in_use.get(i).copied().unwrap_or(0);
+            if n <= have || n == 0 {
+                return have;
+            }
+            let spare = n + (4.0 * (n as f64).sqrt()).ceil() as usize;
+            spare.div_ceil(BUCKET).saturating_mul(BUCKET).min(limit)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capacities_grow_in_buckets_and_never_shrink() {
+        assert_eq!(grow(&[], &[0], 512), [0]);
+        assert_eq!(grow(&[], &[10], 512), [32]);
+        let first = grow(&[], &[100], 512);
+        assert_eq!(first, [160]);
+        assert_eq!(grow(&first, &[50], 512), first);
+        assert_eq!(grow(&first, &[160], 512), first);
+        assert_eq!(grow(&first, &[161], 512), [224]);
+        assert_eq!(grow(&first, &[500], 512), [512]);
+    }
+}
