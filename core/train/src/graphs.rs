@@ -326,7 +326,7 @@ fn update_nodes(
     };
     g.pop_scope();
     let mut scalars = Vec::new();
-    for name in optimizer.scalar_names() {
+    for name in optimizer.scalar_names()? {
         scalars.push(g.input(&name, &[])?);
     }
     let mut slots = Vec::new();
@@ -338,7 +338,7 @@ fn update_nodes(
             None => gradient,
         };
         let mut tensors = Vec::new();
-        for slot in optimizer.slots(&spec.shape) {
+        for slot in optimizer.slots(&spec.shape)? {
             let name = slot_name(&slot.name, &spec.name);
             tensors.push(g.state(&name, &slot.shape)?);
             slots.push((name, slot));

@@ -52,14 +52,23 @@ pub trait Optimizer: Send {
     fn name(&self) -> &str;
 
     /// The slots it keeps for a parameter of this shape.
-    fn slots(&self, shape: &[usize]) -> Vec<SlotSpec>;
+    ///
+    /// # Errors
+    /// When the plugin fails.
+    fn slots(&self, shape: &[usize]) -> Result<Vec<SlotSpec>, PluginError>;
 
     /// Names of the scalars that are fed each step.
-    fn scalar_names(&self) -> Vec<String>;
+    ///
+    /// # Errors
+    /// When the plugin fails.
+    fn scalar_names(&self) -> Result<Vec<String>, PluginError>;
 
     /// Values of the scalars at a step (counted from 1) under the scheduled learning rate, computed in
     /// f64 and rounded once: bias corrections and the like.
-    fn scalars(&self, step: u64, learning_rate: f64) -> Vec<f64>;
+    ///
+    /// # Errors
+    /// When the plugin fails.
+    fn scalars(&self, step: u64, learning_rate: f64) -> Result<Vec<f64>, PluginError>;
 
     /// Graph hook, called once for each parameter.
     ///

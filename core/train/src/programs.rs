@@ -202,8 +202,17 @@ impl Programs {
             ));
         };
         let mut feeds = ablate_graph::Feeds::new();
-        let values = optimizer.scalars(step, learning_rate);
-        for (name, value) in optimizer.scalar_names().into_iter().zip(values) {
+        let names = optimizer.scalar_names()?;
+        let values = optimizer.scalars(step, learning_rate)?;
+        if names.len() != values.len() {
+            return Err(TrainError::Setup(format!(
+                "the optimizer `{}` names {} scalars and gives {} values",
+                optimizer.name(),
+                names.len(),
+                values.len()
+            )));
+        }
+        for (name, value) in names.into_iter().zip(values) {
             feeds.set(name, vec![value as f32]);
         }
         self.session.run(id, &feeds, RandomKey::default())?;

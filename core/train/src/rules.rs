@@ -39,7 +39,7 @@ impl Rules {
         Ok(verdict)
     }
 
-    pub fn save(&self) -> Vec<Vec<u8>> {
+    pub fn save(&self) -> Result<Vec<Vec<u8>>, PluginError> {
         self.rules.iter().map(|r| r.save()).collect()
     }
 
@@ -75,8 +75,8 @@ mod tests {
                 }
             })
         }
-        fn save(&self) -> Vec<u8> {
-            Vec::new()
+        fn save(&self) -> Result<Vec<u8>, PluginError> {
+            Ok(Vec::new())
         }
         fn load(&mut self, _: &[u8]) -> Result<(), PluginError> {
             Ok(())

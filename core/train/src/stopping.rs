@@ -83,7 +83,10 @@ pub trait StoppingRule: Send {
     fn observe(&mut self, event: &Event<'_>) -> Result<Decision, PluginError>;
 
     /// The rule's memory, for checkpoints.
-    fn save(&self) -> Vec<u8>;
+    ///
+    /// # Errors
+    /// When the plugin fails.
+    fn save(&self) -> Result<Vec<u8>, PluginError>;
 
     /// Takes back what [`StoppingRule::save`] gave.
     ///

@@ -546,7 +546,7 @@ impl Trainer {
         };
         self.progress.seconds = clock.seconds();
         self.progress.cursor = self.source.cursor();
-        self.progress.rules = self.rules.save();
+        self.progress.rules = self.rules.save()?;
         self.progress.capacities = self.programs.capacities.clone();
         let mut states = States::new();
         for (name, shape, values) in self.tensors()? {

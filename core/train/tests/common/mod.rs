@@ -202,18 +202,18 @@ impl Optimizer for Momentum {
     fn name(&self) -> &str {
         "momentum"
     }
-    fn slots(&self, shape: &[usize]) -> Vec<SlotSpec> {
-        vec![SlotSpec {
+    fn slots(&self, shape: &[usize]) -> Result<Vec<SlotSpec>, PluginError> {
+        Ok(vec![SlotSpec {
             name: "velocity".into(),
             shape: shape.to_vec(),
             initial: 0.0,
-        }]
+        }])
     }
-    fn scalar_names(&self) -> Vec<String> {
-        vec!["learning_rate".into()]
+    fn scalar_names(&self) -> Result<Vec<String>, PluginError> {
+        Ok(vec!["learning_rate".into()])
     }
-    fn scalars(&self, _: u64, learning_rate: f64) -> Vec<f64> {
-        vec![learning_rate]
+    fn scalars(&self, _: u64, learning_rate: f64) -> Result<Vec<f64>, PluginError> {
+        Ok(vec![learning_rate])
     }
     fn update(&mut self, g: &mut Graph, cx: UpdateContext) -> Result<Update, PluginError> {
         let mut nodes = || -> Result<Update, GraphError> {
@@ -249,8 +249,8 @@ impl StoppingRule for Until {
             Decision::Continue
         })
     }
-    fn save(&self) -> Vec<u8> {
-        vec![self.seen]
+    fn save(&self) -> Result<Vec<u8>, PluginError> {
+        Ok(vec![self.seen])
     }
     fn load(&mut self, state: &[u8]) -> Result<(), PluginError> {
         self.seen = state[0];
