@@ -31,4 +31,6 @@ pub use objective::{Objective, ObjectiveContext, ObjectiveGraph, PluginError};
 pub use optimizer::{Optimizer, SlotSpec, Update, UpdateContext};
 pub use schedule::Schedule;
 pub use stopping::{Decision, Event, Split, StoppingRule};
-pub use trainer::{CheckpointPolicy, Ending, Outcome, Parts, TrainEvent, Trainer, TrainerConfig};
+pub use trainer::{
+    CheckpointPolicy, Ending, NamedTensor, Outcome, Parts, TrainEvent, Trainer, TrainerConfig,
+};

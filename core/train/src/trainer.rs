@@ -146,6 +146,17 @@ pub struct Outcome {
     pub diagnosis: Vec<String>,
 }
 
+/// A parameter and what it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTensor {
+    /// Hugging Face name.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Row-major values.
+    pub values: Vec<f32>,
+}
+
 /// A trial in progress.
 pub struct Trainer {
     config: TrainerConfig,
@@ -310,19 +321,19 @@ impl Trainer {
         self.resumed
     }
 
-    /// The parameters' values now: name, shape, row-major values.
+    /// The parameters' values now.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn tensors(&self) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, TrainError> {
+    pub fn tensors(&self) -> Result<Vec<NamedTensor>, TrainError> {
         self.parameters
             .iter()
             .map(|spec| {
-                Ok((
-                    spec.name.clone(),
-                    spec.shape.clone(),
-                    self.programs.state(&spec.name)?,
-                ))
+                Ok(NamedTensor {
+                    name: spec.name.clone(),
+                    shape: spec.shape.clone(),
+                    values: self.programs.state(&spec.name)?,
+                })
             })
             .collect()
     }
@@ -549,8 +560,8 @@ impl Trainer {
         self.progress.rules = self.rules.save()?;
         self.progress.capacities = self.programs.capacities.clone();
         let mut states = States::new();
-        for (name, shape, values) in self.tensors()? {
-            states.insert(name, (shape, values));
+        for tensor in self.tensors()? {
+            states.insert(tensor.name, (tensor.shape, tensor.values));
         }
         for (name, slot) in &self.slots {
             let values = self.programs.state(name)?;

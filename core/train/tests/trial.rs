@@ -27,7 +27,7 @@ fn values(trainer: &Trainer) -> Vec<f32> {
         .tensors()
         .unwrap()
         .into_iter()
-        .flat_map(|(_, _, v)| v)
+        .flat_map(|t| t.values)
         .collect()
 }
 
