@@ -1,0 +1,10 @@
+//! Ablate against PyTorch: logits, losses, every gradient, ten optimizer steps; and model folders
+//! that transformers wrote.
+
+mod adamw;
+mod case;
+mod compare;
+mod engine;
+mod folder;
+mod heads;
+mod model;
