@@ -1,12 +1,13 @@
 //! The encoder's graph: declared parameters, shapes, streams, scopes, refusals.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ablate_bert::{
-    encoder_parameters, pooler_parameters, BertConfig, BertError, Encoder, WORD_EMBEDDINGS,
+    encoder_parameters, initial_values, pooler_parameters, Activation, BertConfig, BertError,
+    Encoder, Init, ParameterSpec, WORD_EMBEDDINGS,
 };
 use ablate_graph::ir::Op;
-use ablate_graph::{Graph, LoadKind};
+use ablate_graph::{Feeds, Graph, LoadKind, RandomKey};
 
 fn config() -> BertConfig {
     BertConfig {
@@ -117,4 +118,92 @@ fn impossible_models_are_refused_before_any_node() {
     g.parameter(WORD_EMBEDDINGS, &[1]).unwrap();
     let error = Encoder::build(&mut g, &config(), 2, 5, true).unwrap_err();
     assert!(error.to_string().contains("word_embeddings"), "{error}");
+}
+
+fn states(specs: &[ParameterSpec]) -> BTreeMap<String, Vec<f64>> {
+    let init = Init::Normal { std: 0.3 };
+    let value = |s: &ParameterSpec| initial_values(s, &init, 1).into_iter().map(f64::from);
+    specs
+        .iter()
+        .map(|s| (s.name.clone(), value(s).collect()))
+        .collect()
+}
+
+/// The last hidden state of two rows, of which the second has `ids` after its first two tokens.
+fn hidden(ids: [f32; 3], mask: [f32; 10]) -> Vec<f64> {
+    let mut g = Graph::new();
+    let encoder = Encoder::build(&mut g, &config(), 2, 5, false).unwrap();
+    g.output("hidden", encoder.hidden()).unwrap();
+    let row = [2.0, 5.0, 6.0, 7.0, 3.0, 2.0, 8.0];
+    let feeds = Feeds::new()
+        .with("input_ids", [&row[..], &ids[..]].concat())
+        .with("token_type_ids", vec![0.0; 10])
+        .with("attention_mask", mask.to_vec());
+    let result = g.run_f64(&feeds, &states(encoder.parameters()), RandomKey::default());
+    result.unwrap().outputs["hidden"].clone()
+}
+
+#[test]
+fn padding_is_invisible_to_attended_tokens_and_to_other_rows() {
+    let mask = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0];
+    let (a, b) = (hidden([0.0; 3], mask), hidden([9.0, 4.0, 1.0], mask));
+    // Row 0 whole and the first two tokens of row 1: bit for bit.
+    assert_eq!(a[..42], b[..42]);
+    assert_ne!(a[42..], b[42..]);
+    // What is attended to is seen, by every token of the row and by no other row.
+    let all = hidden([9.0, 4.0, 1.0], [1.0; 10]);
+    assert_eq!(all[..30], b[..30]);
+    for (x, y) in all[30..42].iter().zip(&b[30..42]) {
+        assert_ne!(x, y);
+    }
+}
+
+#[test]
+fn a_row_without_any_token_stays_finite() {
+    let mut mask = [1.0; 10];
+    mask[5..].fill(0.0);
+    assert!(hidden([0.0; 3], mask).iter().all(|x| x.is_finite()));
+}
+
+#[test]
+fn a_loss_on_the_pooled_token_reaches_every_parameter() {
+    let mut g = Graph::new();
+    let mut encoder = Encoder::build(&mut g, &config(), 2, 5, true).unwrap();
+    let pooled = encoder.pooled(&mut g).unwrap();
+    let loss = g.sum(&pooled, &[0, 1], false).unwrap();
+    let parameters: Vec<_> = g.parameters().iter().map(|(_, t)| t.clone()).collect();
+    assert_eq!(g.gradients(&loss, &parameters).unwrap().len(), 39);
+}
+
+const GELU: [f64; 5] = [-0.004049694, -0.154268769, 0.0, 0.530625443, 1.954499736];
+const GELU_TANH: [f64; 5] = [-0.003637392, -0.15428599, 0.0, 0.530570135, 1.954597694];
+const QUICK_GELU: [f64; 5] = [-0.01807131, -0.149611563, 0.0, 0.536893952, 1.935658623];
+const SILU: [f64; 5] = [-0.14227762, -0.188770334, 0.0, 0.467731441, 1.761594156];
+
+#[test]
+fn activations_have_their_values() {
+    // From torch.nn.functional in f64 at -3, -0.5, 0, 0.7 and 2.
+    let points = [-3.0, -0.5, 0.0, 0.7, 2.0];
+    for activation in Activation::ALL {
+        let wanted = match activation {
+            Activation::Gelu => GELU,
+            Activation::GeluNew | Activation::GeluPytorchTanh | Activation::GeluFast => GELU_TANH,
+            Activation::QuickGelu => QUICK_GELU,
+            Activation::Relu => [0.0, 0.0, 0.0, 0.7, 2.0],
+            Activation::Silu | Activation::Swish => SILU,
+            Activation::Tanh => points.map(f64::tanh),
+            Activation::Sigmoid => points.map(|x| 1.0 / (1.0 + (-x).exp())),
+        };
+        let mut g = Graph::new();
+        let x = g.input("x", &[5]).unwrap();
+        let y = activation.apply(&mut g, &x).unwrap();
+        g.output("y", &y).unwrap();
+        let feeds = Feeds::new().with("x", points.map(|x| x as f32).to_vec());
+        let result = g.run_f64(&feeds, &BTreeMap::new(), RandomKey::default());
+        let found = &result.unwrap().outputs["y"];
+        for (f, w) in found.iter().zip(wanted) {
+            // 1e-6: the approximation of erf, and 0.7 as f32.
+            assert!((f - w).abs() < 1e-6, "{activation:?}: {f} {w}");
+        }
+    }
 }
