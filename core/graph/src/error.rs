@@ -98,11 +98,11 @@ pub enum GraphError {
         /// Scope of the node.
         scope: Arc<str>,
     },
-    /// The loss does not depend on this tensor (or only through ops whose gradient is zero).
-    #[error("the loss never reaches `{parameter}`: it would not be trained")]
+    /// The loss does not depend on these tensors (or only through ops whose gradient is zero).
+    #[error("the loss never reaches `{}`: it would not be trained", .parameters.join("`, `"))]
     Unreached {
-        /// Name of the state, or a description of the node.
-        parameter: String,
+        /// Names of the states, or descriptions of the nodes.
+        parameters: Vec<String>,
     },
     /// An input of the graph was not fed.
     #[error("the input `{name}` {shape:?} was not fed")]

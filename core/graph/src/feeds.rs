@@ -1,5 +1,6 @@
 //! What a run is given.
 
+use crate::error::{GraphError, Result};
 use std::collections::BTreeMap;
 
 /// Values of the inputs of one run, row-major, by name.
@@ -37,6 +38,33 @@ impl Feeds {
         self.values.get(name).map(Vec::as_slice)
     }
 
+    /// The value of an input of this shape, after the checks that every run makes: it is there, has
+    /// the right length and, for an index input, holds whole numbers in `0..bound`.
+    ///
+    /// # Errors
+    /// [`GraphError::MissingFeed`], [`GraphError::Length`], [`GraphError::Index`].
+    pub fn checked(&self, name: &str, shape: &[usize], bound: Option<usize>) -> Result<&[f32]> {
+        let Some(values) = self.get(name) else {
+            return Err(GraphError::MissingFeed {
+                name: name.to_owned(),
+                shape: shape.to_vec(),
+            });
+        };
+        check_length(name, shape, values.len())?;
+        if let Some(bound) = bound {
+            let bad = |v: &f32| !(*v >= 0.0 && *v < bound as f32 && v.fract() == 0.0);
+            if let Some(position) = values.iter().position(bad) {
+                return Err(GraphError::Index {
+                    name: name.to_owned(),
+                    position,
+                    value: values[position],
+                    bound,
+                });
+            }
+        }
+        Ok(values)
+    }
+
     /// Names and values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[f32])> {
         self.values.iter().map(|(n, v)| (n.as_str(), v.as_slice()))
@@ -50,4 +78,35 @@ pub struct RandomKey {
     pub seed: u64,
     /// Step of the streams: another step, other numbers.
     pub step: u64,
+}
+
+/// Checks the number of values given for a leaf.
+pub(crate) fn check_length(name: &str, shape: &[usize], got: usize) -> Result<()> {
+    let expected: usize = shape.iter().product();
+    if got == expected {
+        Ok(())
+    } else {
+        Err(GraphError::Length {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            expected,
+            got,
+        })
+    }
+}
+
+/// The value of a state, checked.
+pub(crate) fn state_value<'a, T>(
+    states: &'a BTreeMap<String, Vec<T>>,
+    name: &str,
+    shape: &[usize],
+) -> Result<&'a [T]> {
+    let Some(values) = states.get(name) else {
+        return Err(GraphError::MissingState {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+        });
+    };
+    check_length(name, shape, values.len())?;
+    Ok(values)
 }

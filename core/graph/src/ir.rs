@@ -1,5 +1,6 @@
 //! The lowered graph: plain data, no luminal types. Compilers and interpreters read this.
 
+use crate::error::{GraphError, Result};
 use crate::view::View;
 use std::sync::Arc;
 
@@ -135,4 +136,50 @@ pub struct Lowered {
     pub outputs: Vec<(String, usize, View)>,
     /// After a run the state holds the value: name of the state, node, view.
     pub assigns: Vec<(String, usize, View)>,
+}
+
+impl Lowered {
+    /// The part that these outputs need, without assignments.
+    ///
+    /// # Errors
+    /// [`GraphError::UnknownName`] if there is no such output.
+    pub fn restricted_to(&self, outputs: &[&str]) -> Result<Lowered> {
+        let mut live = vec![false; self.nodes.len()];
+        let mut kept = Vec::new();
+        for name in outputs {
+            let Some(output) = self.outputs.iter().find(|o| o.0 == *name) else {
+                return Err(GraphError::UnknownName {
+                    kind: "output",
+                    name: (*name).to_owned(),
+                });
+            };
+            live[output.1] = true;
+            kept.push(output.clone());
+        }
+        for i in (0..self.nodes.len()).rev() {
+            if live[i] {
+                for (source, _) in &self.nodes[i].inputs {
+                    live[*source] = true;
+                }
+            }
+        }
+        let mut number = vec![usize::MAX; self.nodes.len()];
+        let mut nodes = Vec::new();
+        for (i, node) in self.nodes.iter().enumerate().filter(|(i, _)| live[*i]) {
+            number[i] = nodes.len();
+            let mut node = node.clone();
+            for (source, _) in &mut node.inputs {
+                *source = number[*source];
+            }
+            nodes.push(node);
+        }
+        for output in &mut kept {
+            output.1 = number[output.1];
+        }
+        Ok(Lowered {
+            nodes,
+            outputs: kept,
+            assigns: Vec::new(),
+        })
+    }
 }

@@ -13,21 +13,28 @@
 //!
 //! Every mistake comes back as a [`GraphError`] before luminal sees it.
 
+mod autodiff;
+mod dump;
 mod error;
 mod feeds;
+pub mod gradcheck;
 mod graph;
+mod interpret;
 pub mod ir;
 mod leaves;
 mod load;
 mod lower;
 mod ops;
 mod primitive;
+mod reference;
 mod tensor;
 mod view;
 
 pub use error::{GraphError, Result};
 pub use feeds::{Feeds, RandomKey};
 pub use graph::Graph;
+pub use interpret::{Interpreter, RunResult64};
 pub use ir::{LoadKind, Phase};
+pub use reference::RunResult;
 pub use tensor::Tensor;
 pub use view::{Dim, View, MAX_RANK};

@@ -9,7 +9,10 @@
 
 use luminal::prelude::{symbolic::Expression, ShapeTracker};
 
+mod read;
 mod reshape;
+
+pub(crate) use read::read;
 
 /// Dims a luminal shape tracker can hold.
 pub const MAX_RANK: usize = 6;
