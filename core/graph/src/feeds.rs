@@ -26,11 +26,25 @@ impl Feeds {
         self.values.insert(name.into(), values);
     }
 
-    /// The buffer of an input, resized to `len`, to be filled in place without a fresh allocation.
-    pub fn buffer(&mut self, name: &str, len: usize) -> &mut Vec<f32> {
-        let buffer = self.values.entry(name.to_owned()).or_default();
-        buffer.resize(len, 0.0);
-        buffer
+    /// Sets the value of an input by copying into the buffer it has: no allocation once it is large
+    /// enough.
+    pub fn set_from(&mut self, name: &str, values: &[f32]) {
+        let buffer = self.buffer(name, values.len());
+        buffer.copy_from_slice(values);
+    }
+
+    /// The buffer of an input, resized to `len`, to be filled in place; allocates only when it grows.
+    pub fn buffer(&mut self, name: &str, len: usize) -> &mut [f32] {
+        if !self.values.contains_key(name) {
+            self.values.insert(name.to_owned(), Vec::new());
+        }
+        match self.values.get_mut(name) {
+            Some(buffer) => {
+                buffer.resize(len, 0.0);
+                buffer
+            }
+            None => unreachable!("inserted above"),
+        }
     }
 
     /// The value of an input.

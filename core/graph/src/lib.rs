@@ -11,6 +11,30 @@
 //! with a one-hot matrix. Compilers find both again from strides, so nothing else may stand between
 //! the product and the sum.
 //!
+//! ```
+//! use ablate_graph::{Feeds, Graph, RandomKey};
+//! use std::collections::BTreeMap;
+//!
+//! let mut g = Graph::new();
+//! let w = g.parameter("w", &[2, 3])?;
+//! let x = g.input("x", &[4, 3])?;
+//! let y = g.linear(&x, &w, None)?;
+//! let y = g.tanh(&y)?;
+//! let loss = g.sum_all(&y)?;
+//! let gradient = g.gradients(&loss, &[w.clone()])?.remove(0);
+//! let step = g.mul_scalar(&gradient, -0.1)?;
+//! let new = g.add(&w, &step)?;
+//! g.assign(&w, &new)?;
+//! g.output("loss", &loss)?;
+//!
+//! let feeds = Feeds::new().with("x", vec![0.5; 12]);
+//! let states = BTreeMap::from([("w".to_owned(), vec![1.0; 6])]);
+//! let run = g.run_reference(&feeds, &states, RandomKey { seed: 1, step: 0 })?;
+//! assert!((run.outputs["loss"][0] - 8.0 * 1.5f32.tanh()).abs() < 1e-5);
+//! assert!(run.assigned["w"].iter().all(|w| *w < 1.0));
+//! # Ok::<(), ablate_graph::GraphError>(())
+//! ```
+//!
 //! Every mistake comes back as a [`GraphError`] before luminal sees it.
 
 mod autodiff;

@@ -317,3 +317,6 @@ pub(crate) fn broadcast_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

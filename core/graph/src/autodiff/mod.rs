@@ -180,14 +180,20 @@ impl Graph {
     /// Adjoint of reading a producer through `view`: `seen` has the view's logical shape, the result
     /// the producer's.
     fn unview(&mut self, seen: &Tensor, view: &View, producer: usize) -> Result<Tensor> {
-        let mut inverse = vec![0; view.rank()];
-        for (l, p) in view.order.iter().enumerate() {
-            inverse[*p] = l;
-        }
-        let g = self.permute(seen, &inverse)?;
-        // Sums first: they make the tensor smaller, and after a pad they would need a copy.
-        let repeated: Vec<usize> = (0..view.rank()).filter(|p| view.dims[*p].fake).collect();
-        let mut g = self.sum(&g, &repeated, false)?;
+        // Sums first: they make the tensor smaller, after a pad they would need a copy, and next to
+        // the product that they often follow they make it a contraction.
+        let repeated: Vec<usize> = (0..view.rank()).filter(|l| view.at(*l).fake).collect();
+        let g = self.sum(seen, &repeated, false)?;
+        // then from logical to memory order
+        let kept: Vec<usize> = view
+            .order
+            .iter()
+            .copied()
+            .filter(|p| !view.dims[*p].fake)
+            .collect();
+        let mut to_memory: Vec<usize> = (0..kept.len()).collect();
+        to_memory.sort_by_key(|l| kept[*l]);
+        let mut g = self.permute(&g, &to_memory)?;
         for (axis, dim) in view.dims.iter().filter(|d| !d.fake).enumerate() {
             if dim.is_padded() {
                 g = self.slice(&g, axis, dim.pad.0, dim.pad.0 + dim.size)?;

@@ -22,8 +22,19 @@ impl Graph {
         self.add(a, &minus)
     }
 
-    /// `a * b`.
+    /// `a * b`. Multiplying by the constant one makes no node (gradients start with one).
     pub fn mul(&mut self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        self.fits("mul", a, b)?;
+        let one = self.scalars.get(&1f32.to_bits()).map(Tensor::node);
+        for (x, y) in [(a, b), (b, a)] {
+            if Some(x.node()) == one && !x.view.is_padded() {
+                // fits: checked above
+                if let Some(shape) = crate::view::broadcast_shape(&a.shape(), &b.shape()) {
+                    self.rank("mul", shape.len())?;
+                    return self.broadcast("mul", y, &shape);
+                }
+            }
+        }
         self.binary("mul", Op::Mul, a, b)
     }
 
