@@ -1,0 +1,43 @@
+//! From a graph of luminal primitives to a program of fused kernels.
+//!
+//! Owns: the compiler's graph, its passes, the kernel descriptions and the buffer plan; the traits
+//! that a device implements ([`Backend`], [`Session`]); the reference backend, which is stock luminal.
+//! Must not know: BERT, training, any particular device.
+//!
+//! Passes, each verified after it ran: [`passes::import`], [`passes::canonicalize`],
+//! [`passes::onehot`], [`passes::contraction`], [`passes::fusion`] with [`passes::emit`],
+//! [`passes::buffers`].
+
+pub mod access;
+mod backend;
+mod error;
+pub mod ir;
+pub mod passes;
+pub mod program;
+mod reference;
+mod text;
+
+pub use backend::{Backend, BackendError, ProgramId, Session};
+pub use error::CompileError;
+pub use program::Program;
+pub use reference::ReferenceBackend;
+
+use ablate_graph::ir::Lowered;
+
+/// Compiles a lowered graph.
+///
+/// # Errors
+/// [`CompileError::Invariant`] when a pass breaks what must hold after it: a defect of the compiler.
+pub fn compile(lowered: &Lowered) -> Result<Program, CompileError> {
+    let mut ir = passes::import::run(lowered);
+    ir.verify("import")?;
+    ir = passes::canonicalize::run(ir);
+    ir.verify("canonicalize")?;
+    passes::onehot::run(&mut ir);
+    ir.verify("onehot")?;
+    passes::contraction::run(&mut ir);
+    ir.verify("contraction")?;
+    let (mut program, assigned) = passes::emit::run(&ir)?;
+    passes::buffers::run(&mut program, &assigned, &ir)?;
+    Ok(program)
+}

@@ -1,0 +1,182 @@
+//! Pass `buffers`: where every buffer lies.
+//!
+//! A value that a state takes on is written straight into the state where no later kernel reads the
+//! old one; else it is copied at the end. All other values share one arena: two may overlap when
+//! their lifetimes do not.
+
+use crate::ir::Ir;
+use crate::program::{Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Step, TileAccess};
+use crate::CompileError;
+use ablate_graph::ir::Phase;
+
+/// Elements that every arena offset is a multiple of: one cache line.
+const ALIGN: usize = 16;
+
+/// Runs the pass. `assigned` maps each assigned state to the buffer of its new value.
+///
+/// # Errors
+/// [`CompileError::Invariant`] if the finished plan fails its check.
+pub fn run(program: &mut Program, assigned: &[(String, BufferId)], ir: &Ir) -> Result<(), CompileError> {
+    for (state, buffer) in assigned {
+        assign(program, state, *buffer);
+    }
+    place(program);
+    verify(program, ir)
+}
+
+/// True when the kernel reads and writes the same positions tile by tile, so that its result may lie
+/// where its operand does.
+fn elementwise_on(kernel: &RowKernel, buffer: BufferId, full: bool) -> bool {
+    kernel.instrs.iter().all(|instr| match instr {
+        Instr::Load { buffer: b, access } if *b == buffer => same_position(kernel, access, full),
+        _ => true,
+    })
+}
+
+fn same_position(kernel: &RowKernel, access: &TileAccess, full: bool) -> bool {
+    let axes = access.rows.iter().chain(&access.cols).copied().collect();
+    let access = crate::access::Access { axes, offset: access.offset };
+    let len = if full { kernel.rows * kernel.cols } else { kernel.rows };
+    access.is_dense() && access.len() == len
+}
+
+fn assign(program: &mut Program, state: &str, value: BufferId) {
+    let slot = Place::State(state.to_string());
+    let readers: Vec<usize> = (0..program.buffers.len())
+        .filter(|b| program.buffers[*b].place == slot)
+        .collect();
+    let reads_state = |kernel: &Kernel| kernel.reads().iter().any(|b| readers.contains(b));
+    let writer = program.steps.iter().position(|s| s.kernel.writes().contains(&value));
+    let in_arena = matches!(program.buffers[value].place, Place::Arena { .. });
+    let direct = in_arena
+        && writer.is_some_and(|w| {
+            let later = program.steps[w + 1..].iter().any(|s| reads_state(&s.kernel));
+            let itself = match &program.steps[w].kernel {
+                Kernel::Row(kernel) => match kernel.stores.iter().find(|s| s.buffer == value) {
+                    Some(store) => readers.iter().all(|r| elementwise_on(kernel, *r, store.full)),
+                    None => !reads_state(&program.steps[w].kernel),
+                },
+                other => !reads_state(other),
+            };
+            !later && itself
+        });
+    if direct {
+        if let Some(Kernel::Row(kernel)) = writer.map(|w| &mut program.steps[w].kernel) {
+            let reads = kernel.instrs.iter().any(
+                |i| matches!(i, Instr::Load { buffer, .. } if readers.contains(buffer)),
+            );
+            for store in kernel.stores.iter_mut().filter(|s| s.buffer == value) {
+                store.in_place = reads;
+            }
+        }
+        program.buffers[value].place = slot;
+        return;
+    }
+    let to = match readers.first() {
+        Some(buffer) => *buffer,
+        None => {
+            let len = program.buffers[value].len;
+            program.buffers.push(Buffer { len, place: slot });
+            program.buffers.len() - 1
+        }
+    };
+    let scope = state.into();
+    program.steps.push(Step { kernel: Kernel::Copy { from: value, to }, scope, phase: Phase::Update });
+}
+
+/// First and last step that touches each arena buffer.
+fn lifetimes(program: &Program) -> Vec<Option<(usize, usize)>> {
+    let mut lives: Vec<Option<(usize, usize)>> = vec![None; program.buffers.len()];
+    for (step, s) in program.steps.iter().enumerate() {
+        for buffer in s.kernel.reads().into_iter().chain(s.kernel.writes()) {
+            let life = lives[buffer].get_or_insert((step, step));
+            life.1 = step;
+        }
+    }
+    for (_, buffer) in &program.outputs {
+        if let Some(life) = &mut lives[*buffer] {
+            life.1 = program.steps.len();
+        }
+    }
+    lives
+}
+
+/// Largest first, each at the lowest offset where nothing that lives at the same time lies.
+fn place(program: &mut Program) {
+    let lives = lifetimes(program);
+    let mut order: Vec<BufferId> = (0..program.buffers.len())
+        .filter(|&b| matches!(program.buffers[b].place, Place::Arena { .. }) && lives[b].is_some())
+        .collect();
+    order.sort_by_key(|&b| (std::cmp::Reverse(program.buffers[b].len), b));
+    let mut placed: Vec<(usize, usize, usize, usize)> = Vec::with_capacity(order.len());
+    for buffer in order {
+        let Some((first, last)) = lives[buffer] else { continue };
+        let len = program.buffers[buffer].len.next_multiple_of(ALIGN);
+        let mut taken: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(|(from, to, ..)| *from <= last && first <= *to)
+            .map(|(_, _, offset, len)| (*offset, offset + len))
+            .collect();
+        taken.sort_unstable();
+        let mut offset = 0;
+        for (start, end) in taken {
+            if start >= offset + len {
+                break;
+            }
+            offset = offset.max(end);
+        }
+        placed.push((first, last, offset, len));
+        program.buffers[buffer].place = Place::Arena { offset };
+        program.arena_len = program.arena_len.max(offset + len);
+    }
+}
+
+/// Checks that everything read was written, and that nothing alive is overwritten.
+fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
+    let fail = |step: usize, reason: String| {
+        Err(CompileError::Invariant {
+            pass: "buffers",
+            node: step,
+            scope: program.steps.get(step).map_or_else(String::new, |s| s.scope.to_string()),
+            reason,
+        })
+    };
+    // Which buffer each arena element belongs to is tracked by interval: the last writer of each.
+    let mut owner: Vec<(usize, usize, BufferId)> = vec![];
+    for (number, step) in program.steps.iter().enumerate() {
+        for buffer in step.kernel.reads() {
+            if let Place::Arena { offset } = program.buffers[buffer].place {
+                let len = program.buffers[buffer].len;
+                if !owner.contains(&(offset, offset + len, buffer)) {
+                    return fail(number, format!("buffer {buffer} is read but was overwritten or never written"));
+                }
+            }
+        }
+        for buffer in step.kernel.writes() {
+            if let Place::Arena { offset } = program.buffers[buffer].place {
+                let end = offset + program.buffers[buffer].len;
+                if end > program.arena_len {
+                    return fail(number, format!("buffer {buffer} lies outside the arena"));
+                }
+                let reads = step.kernel.reads();
+                let overlap = owner.iter().any(|(s, e, b)| *s < end && offset < *e && reads.contains(b));
+                if overlap {
+                    return fail(number, format!("buffer {buffer} overwrites an operand"));
+                }
+                owner.retain(|(s, e, _)| *e <= offset || end <= *s);
+                owner.push((offset, end, buffer));
+            }
+        }
+    }
+    for (name, buffer) in &program.outputs {
+        if let Place::Arena { offset } = program.buffers[*buffer].place {
+            if !owner.contains(&(offset, offset + program.buffers[*buffer].len, *buffer)) {
+                return fail(program.steps.len(), format!("output `{name}` does not survive the run"));
+            }
+        }
+    }
+    if program.outputs.len() != ir.outputs.len() {
+        return fail(program.steps.len(), "an output was lost".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! The passes, in order. Each takes the [`Ir`](crate::ir::Ir) to the next stage and is verified
+//! after it ran; the last two make kernels and place their buffers.
+
+pub mod buffers;
+pub mod canonicalize;
+pub mod contraction;
+pub mod domain;
+pub mod emit;
+pub mod fusion;
+pub mod import;
+pub mod onehot;

@@ -1,0 +1,346 @@
+//! The session: programs, their plans, the states and the arena they share.
+
+use crate::memory::{Memory, Shared};
+use crate::plan::RowPlan;
+use crate::pool::Pool;
+use crate::row::Context;
+use crate::vector::Isa;
+use crate::{index, matmul, row};
+use ablate_compiler::program::{Kernel, Place};
+use ablate_compiler::{compile, Backend, BackendError, Program, ProgramId, Session};
+use ablate_graph::{Feeds, Graph, RandomKey};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The processor as a [`Backend`].
+#[derive(Clone)]
+pub struct CpuBackend {
+    pool: Arc<Pool>,
+    isa: Isa,
+}
+
+impl CpuBackend {
+    /// A backend with this many threads; zero for one a core.
+    ///
+    /// # Errors
+    /// The threads cannot be started.
+    pub fn new(threads: usize) -> Result<Self, BackendError> {
+        Ok(CpuBackend { pool: Arc::new(Pool::new(threads)?), isa: Isa::detect() })
+    }
+
+    /// The same backend restricted to portable vector code, for tests and comparisons.
+    #[must_use]
+    pub fn portable(mut self) -> Self {
+        self.isa = Isa::Portable;
+        self
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+}
+
+impl Backend for CpuBackend {
+    fn name(&self) -> &str {
+        "cpu"
+    }
+
+    fn description(&self) -> String {
+        let isa = match self.isa {
+            Isa::Avx512 => "AVX-512",
+            Isa::Avx2 => "AVX2",
+            Isa::Portable => "portable vectors",
+        };
+        format!("cpu, {} threads, {isa}", self.pool.threads())
+    }
+
+    fn session(&self) -> Result<Box<dyn Session>, BackendError> {
+        let scratch = (0..self.pool.threads()).map(|_| Memory::new(0)).collect();
+        Ok(Box::new(CpuSession {
+            pool: self.pool.clone(),
+            isa: self.isa,
+            programs: vec![],
+            states: BTreeMap::new(),
+            arena: Memory::new(0),
+            partials: Memory::new(0),
+            scratch,
+            iotas: BTreeMap::new(),
+        }))
+    }
+}
+
+struct Loaded {
+    program: Program,
+    /// Plans of the row kernels, by step.
+    plans: Vec<Option<RowPlan>>,
+    /// Buffers of the fed inputs, by buffer.
+    inputs: BTreeMap<usize, Memory>,
+    /// Pointers by buffer; made anew each run, kept to save the allocation.
+    pointers: Vec<Shared>,
+    /// Outputs, copied out of the arena, which the next program overwrites.
+    outputs: BTreeMap<String, Vec<f32>>,
+}
+
+struct CpuSession {
+    pool: Arc<Pool>,
+    isa: Isa,
+    programs: Vec<Loaded>,
+    states: BTreeMap<String, (Memory, bool)>,
+    arena: Memory,
+    partials: Memory,
+    scratch: Vec<Memory>,
+    iotas: BTreeMap<usize, Memory>,
+}
+
+fn unknown<'a>(
+    what: &'static str,
+    name: &str,
+    known: impl Iterator<Item = &'a String>,
+) -> BackendError {
+    let known = known.map(String::as_str).collect::<Vec<_>>().join(", ");
+    BackendError::Unknown { what, name: name.into(), known }
+}
+
+fn grow(memory: &mut Memory, len: usize) {
+    if memory.len() < len {
+        *memory = Memory::new(len);
+    }
+}
+
+impl CpuSession {
+    fn loaded(&self, program: ProgramId) -> Result<&Loaded, BackendError> {
+        self.programs.get(program.0).ok_or_else(|| {
+            let known: Vec<String> = (0..self.programs.len()).map(|i| i.to_string()).collect();
+            unknown("program", &program.0.to_string(), known.iter())
+        })
+    }
+
+    fn fill_inputs(&mut self, program: usize, feeds: &Feeds) -> Result<(), BackendError> {
+        let loaded = &mut self.programs[program];
+        for (id, memory) in &mut loaded.inputs {
+            let Place::Input { name, index_bound } = &loaded.program.buffers[*id].place else { continue };
+            let fail = |reason: String| BackendError::Feed { name: name.clone(), reason };
+            let values = feeds.get(name).ok_or_else(|| fail("was not fed".into()))?;
+            if values.len() != memory.len() {
+                return Err(fail(format!("{} elements were fed, {} expected", values.len(), memory.len())));
+            }
+            if let Some(bound) = index_bound {
+                let wrong = |v: &&f32| !(**v >= 0.0 && **v < *bound as f32 && v.fract() == 0.0);
+                if let Some(value) = values.iter().find(wrong) {
+                    return Err(fail(format!("{value} is not a whole number in 0..{bound}")));
+                }
+            }
+            memory.as_mut_slice().copy_from_slice(values);
+        }
+        Ok(())
+    }
+
+    /// Points every buffer of the program to its memory.
+    fn resolve(&mut self, program: usize) -> Result<(), BackendError> {
+        let loaded = &mut self.programs[program];
+        for (id, buffer) in loaded.program.buffers.iter().enumerate() {
+            let pointer = match &buffer.place {
+                Place::Arena { offset } => self.arena.pointer().wrapping_add(*offset),
+                Place::State(name) => match self.states.get(name) {
+                    Some((memory, _)) => memory.pointer(),
+                    None => return Err(BackendError::MissingState { name: name.clone() }),
+                },
+                Place::Input { .. } => match loaded.inputs.get(&id) {
+                    Some(memory) => memory.pointer(),
+                    None => continue,
+                },
+                Place::Iota => match self.iotas.get(&buffer.len) {
+                    Some(memory) => memory.pointer(),
+                    None => continue,
+                },
+            };
+            loaded.pointers[id] = Shared(pointer);
+        }
+        Ok(())
+    }
+}
+
+impl Session for CpuSession {
+    fn load(&mut self, graph: Graph) -> Result<ProgramId, BackendError> {
+        let program = compile(&graph.lower()?)?;
+        let mut inputs = BTreeMap::new();
+        for (id, buffer) in program.buffers.iter().enumerate() {
+            match &buffer.place {
+                Place::State(name) => match self.states.get(name) {
+                    Some((memory, _)) if memory.len() != buffer.len => {
+                        return Err(BackendError::StateLength {
+                            name: name.clone(),
+                            expected: buffer.len,
+                            found: memory.len(),
+                        });
+                    }
+                    Some(_) => {}
+                    None => {
+                        self.states.insert(name.clone(), (Memory::new(buffer.len), false));
+                    }
+                },
+                Place::Input { .. } => {
+                    inputs.insert(id, Memory::new(buffer.len));
+                }
+                Place::Iota => {
+                    self.iotas.entry(buffer.len).or_insert_with(|| {
+                        let mut memory = Memory::new(buffer.len);
+                        let numbers = memory.as_mut_slice().iter_mut().enumerate();
+                        numbers.for_each(|(i, v)| *v = i as f32);
+                        memory
+                    });
+                }
+                Place::Arena { .. } => {}
+            }
+        }
+        let plans: Vec<Option<RowPlan>> = program
+            .steps
+            .iter()
+            .map(|s| match &s.kernel {
+                Kernel::Row(kernel) => Some(RowPlan::new(kernel)),
+                _ => None,
+            })
+            .collect();
+        grow(&mut self.arena, program.arena_len);
+        let scratch = plans.iter().flatten().map(|p| p.scratch).max().unwrap_or(0);
+        self.scratch.iter_mut().for_each(|s| grow(s, scratch));
+        grow(&mut self.partials, plans.iter().flatten().map(|p| p.partial_len).max().unwrap_or(0));
+        let pointers = vec![Shared(std::ptr::null_mut()); program.buffers.len()];
+        let outputs = program
+            .outputs
+            .iter()
+            .map(|(name, id)| (name.clone(), vec![0.0; program.buffers[*id].len]))
+            .collect();
+        self.programs.push(Loaded { program, plans, inputs, pointers, outputs });
+        Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    fn set_state(&mut self, name: &str, values: &[f32]) -> Result<(), BackendError> {
+        let (memory, set) = self
+            .states
+            .entry(name.to_string())
+            .or_insert_with(|| (Memory::new(values.len()), false));
+        if memory.len() != values.len() {
+            return Err(BackendError::StateLength {
+                name: name.into(),
+                expected: memory.len(),
+                found: values.len(),
+            });
+        }
+        memory.as_mut_slice().copy_from_slice(values);
+        *set = true;
+        Ok(())
+    }
+
+    fn state(&self, name: &str) -> Result<Vec<f32>, BackendError> {
+        match self.states.get(name) {
+            Some((memory, true)) => Ok(memory.as_slice().to_vec()),
+            Some((_, false)) => Err(BackendError::MissingState { name: name.into() }),
+            None => Err(unknown("state", name, self.states.keys())),
+        }
+    }
+
+    fn run(&mut self, program: ProgramId, feeds: &Feeds, key: RandomKey) -> Result<(), BackendError> {
+        let loaded = self.loaded(program)?;
+        // A state that is read must have been set; one that is only assigned becomes set.
+        for step in &loaded.program.steps {
+            for buffer in step.kernel.reads() {
+                if let Place::State(name) = &loaded.program.buffers[buffer].place {
+                    if !self.states.get(name).is_some_and(|s| s.1) && !written(&loaded.program, buffer) {
+                        return Err(BackendError::MissingState { name: name.clone() });
+                    }
+                }
+            }
+        }
+        self.fill_inputs(program.0, feeds)?;
+        self.resolve(program.0)?;
+        let scratch: Vec<Shared> = self.scratch.iter().map(|s| Shared(s.pointer())).collect();
+        let loaded = &self.programs[program.0];
+        let context = Context {
+            pool: &self.pool,
+            isa: self.isa,
+            buffers: &loaded.pointers,
+            scratch: &scratch,
+            partials: Shared(self.partials.pointer()),
+            key,
+        };
+        // SAFETY: every pointer was resolved above to memory of the length that the program says;
+        // the compiler verified that kernels stay inside their buffers.
+        self.pool.enter(|| unsafe { steps(loaded, &context) });
+        let Loaded { program, outputs, pointers, .. } = &mut self.programs[program.0];
+        for (name, id) in &program.outputs {
+            if let Some(out) = outputs.get_mut(name) {
+                // SAFETY: resolved above; the run has ended.
+                let values = unsafe { std::slice::from_raw_parts(pointers[*id].0, out.len()) };
+                out.copy_from_slice(values);
+            }
+        }
+        for buffer in &program.buffers {
+            if let Place::State(name) = &buffer.place {
+                if let Some(state) = self.states.get_mut(name) {
+                    state.1 = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn output(&self, program: ProgramId, name: &str) -> Result<&[f32], BackendError> {
+        let outputs = &self.loaded(program)?.outputs;
+        outputs.get(name).map(Vec::as_slice).ok_or_else(|| unknown("output", name, outputs.keys()))
+    }
+
+    fn program_text(&self, program: ProgramId) -> Result<String, BackendError> {
+        Ok(self.loaded(program)?.program.to_string())
+    }
+
+    fn flops(&self, program: ProgramId) -> f64 {
+        self.programs.get(program.0).map_or(0.0, |p| p.program.flops())
+    }
+}
+
+/// True when a step writes this very buffer: a value that was placed in a state.
+fn written(program: &Program, buffer: usize) -> bool {
+    program.steps.iter().any(|s| s.kernel.writes().contains(&buffer))
+}
+
+/// # Safety
+/// The context's pointers are those of the program's buffers.
+unsafe fn steps(loaded: &Loaded, cx: &Context) {
+    let at = |id: usize| cx.buffers[id];
+    for (number, step) in loaded.program.steps.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match &step.kernel {
+                Kernel::Row(_) => {
+                    if let Some(plan) = &loaded.plans[number] {
+                        row::run(plan, cx);
+                    }
+                }
+                Kernel::Gemm { gemm, a, b, c } => matmul::run(cx.pool, gemm, at(*a), at(*b), at(*c)),
+                Kernel::Gather { table, table_access, class_stride, classes, index, index_access, out } => {
+                    index::gather(
+                        cx.pool, at(*table), table_access, *class_stride, *classes, at(*index),
+                        index_access, at(*out),
+                    );
+                }
+                Kernel::ScatterAdd { value, value_access, index, index_access, classes, out } => {
+                    index::scatter_add(
+                        cx.pool, at(*value), value_access, at(*index), index_access, *classes, at(*out),
+                    );
+                }
+                Kernel::Uniform { stream, out } => {
+                    let len = loaded.program.buffers[*out].len;
+                    let values = std::slice::from_raw_parts_mut(at(*out).0, len);
+                    let stream = ablate_random::Stream::new(cx.key.seed, stream);
+                    stream.fill_uniform(cx.key.step, 0, values);
+                }
+                Kernel::Copy { from, to } => {
+                    let len = loaded.program.buffers[*to].len;
+                    std::ptr::copy(at(*from).0, at(*to).0, len);
+                }
+            }
+        }
+    }
+}

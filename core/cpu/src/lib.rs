@@ -1,0 +1,23 @@
+//! Runs programs on the processor.
+//!
+//! Owns: the session's memory, the thread pool, matrix products, row kernels, look-ups. Must not know:
+//! where a program comes from, what a parameter means.
+//!
+//! Row kernels are interpreted tile by tile: one instruction works on a few thousand numbers that
+//! stay in cache, in loops that the compiler vectorises once for each instruction set and that are
+//! chosen at run time. All elementwise arithmetic is plain IEEE single precision without contraction
+//! and every reduction has a fixed order, so that results depend neither on the instruction set nor
+//! on the number of threads.
+
+mod backend;
+mod index;
+pub mod math;
+mod matmul;
+mod memory;
+mod plan;
+mod pool;
+mod row;
+mod strided;
+mod vector;
+
+pub use backend::CpuBackend;
