@@ -38,8 +38,9 @@ pub type ConfigCheck =
 /// The schemas are objects in a subset of JSON Schema: `type`, `properties`, `required`,
 /// `additionalProperties`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `enum`,
 /// `const`, `default`, `items`, `minItems`, `maxItems`, `uniqueItems`, `minProperties`,
-/// `maxProperties`, `minLength`, `oneOf`, `anyOf`. Other keywords are passed on by `schema` and
-/// left to the plugin to check. Two keys belong to the host and need not be declared: `weight` of
+/// `maxProperties`, `minLength`, `oneOf`, `anyOf`, and `$ref` into the schema's own `$defs`, as
+/// `schemars` writes them. Other keywords are passed on by `schema` and left to the plugin to check.
+/// A schema that lists `properties` is closed unless it says otherwise. Two keys belong to the host and need not be declared: `weight` of
 /// an objective and `learning_rate` of an optimizer.
 #[derive(Clone, Default)]
 pub struct Catalog {

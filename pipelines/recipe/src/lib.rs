@@ -7,14 +7,28 @@
 
 mod arms;
 mod catalog;
+mod checks;
 mod diagnostic;
+mod files;
+mod interventions;
+mod load;
+mod normal;
+mod overrides;
+mod parse;
+mod reader;
 mod recipe;
+mod resolve;
+mod schema;
+mod tree;
+mod words;
 
 pub use arms::{Arm, ArmKind, ArmPlan, BASELINE};
 pub use catalog::{Catalog, ConfigCheck, ConfigProblem, Kind};
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
+pub use load::{load, load_with, Loaded};
 pub use recipe::{
     Activation, Bert, Component, Data, Design, Device, Evaluate, Experiment, Files, Format, Init,
     Model, Objective, OnError, Optimizer, Overrides, Precision, Recipe, Report, ReportFormat,
     Schedule, Source, Split, Tokenizer, Train,
 };
+pub use schema::schema;

@@ -1,0 +1,532 @@
+//! Rules between the keys of a recipe, and what follows from one key for another.
+//!
+//! Owns everything a schema cannot say: sizes that must divide, numbers that a preset, a checkpoint
+//! or a stopping rule gives, files that must exist. Must not know how a mistake is shown.
+//!
+//! Works on a value from which what was wrong has been left out, so every rule first asks whether
+//! its numbers are there.
+
+use std::path::Path;
+
+use serde_json::{json, Value};
+
+use crate::{
+    catalog::{Catalog, Kind},
+    files::Finder,
+    recipe::is_card,
+    schema::{PRESETS, SHAPE},
+    tree::{Node, Problem, Span},
+    words::{join, nearest},
+};
+
+/// Checks one resolved value and completes it.
+pub(crate) struct Checks<'a> {
+    pub tree: &'a Node,
+    pub finder: &'a Finder,
+    pub catalog: &'a Catalog,
+    pub problems: &'a mut Vec<Problem>,
+}
+
+/// The value at a dotted path of maps.
+pub(crate) fn at<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
+    path.split('.').try_fold(value, |v, key| v.get(key))
+}
+
+fn whole(value: &Value, path: &str) -> Option<u64> {
+    at(value, path)?.as_u64()
+}
+
+/// The config of an entry in a list of `{name: config}`.
+fn entries<'v>(value: &'v Value, path: &str) -> Vec<(&'v str, &'v Value)> {
+    at(value, path)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|item| item.as_object()?.iter().next())
+        .map(|(name, config)| (name.as_str(), config))
+        .collect()
+}
+
+impl Checks<'_> {
+    /// Runs every rule.
+    pub fn run(mut self, value: &mut Value) {
+        self.plugins(value);
+        self.source(value);
+        self.tokenizer(value);
+        self.split(value);
+        self.bert(value);
+        self.objectives(value);
+        self.schedule(value);
+        self.components(value);
+    }
+
+    fn span(&self, path: &str) -> Span {
+        self.tree.locate(path)
+    }
+
+    /// Whether something is already wrong at a path or below it.
+    fn wrong(&self, path: &str) -> bool {
+        let below = format!("{path}.");
+        self.problems
+            .iter()
+            .any(|p| p.path == path || p.path.starts_with(&below))
+    }
+
+    fn error(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        let problem = Problem::error(self.span(path), path, message).help(help);
+        self.problems.push(problem);
+    }
+
+    fn error_of(&mut self, paths: &[&str], message: impl Into<String>, help: impl Into<String>) {
+        if let Some(path) = paths.first() {
+            let problem = Problem::error(self.span(path), *path, message).help(help);
+            self.problems.push(problem.related(paths));
+        }
+    }
+
+    fn warn(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        let problem = Problem::warning(self.span(path), path, message).help(help);
+        self.problems.push(problem);
+    }
+
+    fn plugins(&mut self, value: &mut Value) {
+        let paths = value.get_mut("plugins").and_then(Value::as_array_mut);
+        for (i, path) in paths.into_iter().flatten().enumerate() {
+            let Value::String(path) = path else { continue };
+            match self.finder.path(path) {
+                Ok(found) => *path = found.to_string_lossy().into_owned(),
+                Err(missing) => {
+                    let message = format!("the plugin `{path}` does not exist");
+                    self.error(&format!("plugins.{i}"), message, missing.help);
+                }
+            }
+        }
+    }
+
+    fn source(&mut self, value: &mut Value) {
+        let Some(data) = value.get_mut("data") else {
+            return;
+        };
+        match data.get_mut("source") {
+            Some(Value::String(path)) => match self.finder.pattern(path) {
+                Ok(found) if !is_card(Path::new(&found)) && Path::new(&found).is_dir() => {
+                    let help = format!("write {found}/*.jsonl, or name a dataset card");
+                    let message = format!("the data source `{path}` is a folder");
+                    self.error("data.source", message, help);
+                }
+                Ok(found) => *path = found,
+                Err(missing) => {
+                    let what = if is_card(Path::new(path)) {
+                        "dataset card"
+                    } else {
+                        "data file"
+                    };
+                    let message = format!("the {what} `{path}` does not exist");
+                    self.error("data.source", message, missing.help);
+                }
+            },
+            Some(Value::Object(files)) => {
+                if let Some(Value::String(path)) = files.get_mut("path") {
+                    match self.finder.pattern(path) {
+                        Ok(found) => *path = found,
+                        Err(missing) => {
+                            let message = format!("no file matches `{path}`");
+                            self.error("data.source.path", message, missing.help);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tokenizer(&mut self, value: &mut Value) {
+        let file = value
+            .get_mut("data")
+            .and_then(|d| d.get_mut("tokenizer"))
+            .and_then(|t| t.get_mut("file"));
+        if let Some(Value::String(path)) = file {
+            match self.finder.path(path) {
+                Ok(found) => *path = found.to_string_lossy().into_owned(),
+                Err(missing) => {
+                    let message = format!("the tokenizer file `{path}` does not exist");
+                    self.error("data.tokenizer.file", message, missing.help);
+                }
+            }
+        }
+    }
+
+    fn split(&mut self, value: &Value) {
+        let part = |key: &str| at(value, &format!("data.split.{key}"))?.as_f64();
+        if let (Some(validation), Some(test)) = (part("validation"), part("test")) {
+            if validation + test >= 1.0 {
+                self.error_of(
+                    &["data.split.validation", "data.split.test"],
+                    format!(
+                        "nothing is left to train on: {validation} for validation and {test} for the test"
+                    ),
+                    "their sum must be less than 1",
+                );
+            }
+        }
+    }
+
+    /// Fills the network's numbers and checks them against each other.
+    fn bert(&mut self, value: &mut Value) {
+        let sequence = whole(value, "data.sequence_length");
+        let trains_tokenizer = at(value, "data.tokenizer.wordpiece").is_some();
+        let Some(bert) = value
+            .get_mut("model")
+            .and_then(|m| m.get_mut("bert"))
+            .filter(|b| b.is_object())
+        else {
+            return;
+        };
+        let keys: Vec<String> = self
+            .tree
+            .find("model.bert")
+            .map(|bert| bert.entries().iter().map(|e| e.key.clone()).collect())
+            .unwrap_or_default();
+        let written = |key: &str| keys.iter().any(|k| k == key);
+        let shape_written: Vec<&str> = SHAPE.into_iter().filter(|k| written(k)).collect();
+        let (preset, checkpoint) = (written("preset"), written("huggingface"));
+        if preset && checkpoint {
+            self.error_of(
+                &["model.bert.huggingface", "model.bert.preset"],
+                "`preset` and `huggingface` both give the shape of the network",
+                "keep one of them",
+            );
+            return;
+        }
+        if let Some(name) = bert.get("preset").and_then(Value::as_str) {
+            if let Some((_, numbers)) = PRESETS.iter().find(|(n, _)| *n == name) {
+                for (key, number) in SHAPE.iter().zip(numbers) {
+                    if !shape_written.contains(key) {
+                        bert[*key] = json!(number);
+                    }
+                }
+            }
+        } else if checkpoint {
+            self.checkpoint(bert, &written);
+            if trains_tokenizer {
+                self.warn(
+                    "model.bert.huggingface",
+                    "the checkpoint's word embeddings belong to its own vocabulary, but a new tokenizer is trained",
+                    "set data.tokenizer: {file: ...} to the vocab.txt of the checkpoint",
+                );
+            }
+        } else if !preset {
+            for key in ["layers", "hidden", "heads"] {
+                // A misspelt key is reported as such, not as missing too.
+                let misspelt = keys.iter().any(|k| nearest(k, [key]).is_some());
+                if !misspelt {
+                    self.error(
+                        "model.bert",
+                        format!("missing key `{key}` in `model.bert`"),
+                        "write `layers`, `hidden` and `heads`, or a `preset` such as `preset: tiny`",
+                    );
+                }
+            }
+        }
+        if !checkpoint {
+            if let (false, Some(hidden)) = (
+                written("intermediate"),
+                bert.get("hidden").and_then(Value::as_u64),
+            ) {
+                if bert.get("intermediate").is_none() {
+                    bert["intermediate"] = json!(hidden.saturating_mul(4));
+                }
+            }
+            if !written("max_positions") {
+                bert["max_positions"] = json!(512);
+            }
+        }
+        if !written("attention_dropout") && bert.get("attention_dropout").is_none() {
+            if let Some(dropout) = bert.get("dropout").cloned() {
+                bert["attention_dropout"] = dropout;
+            }
+        }
+        let number = |key: &str| bert.get(key).and_then(Value::as_u64);
+        if let (Some(hidden), Some(heads)) = (number("hidden"), number("heads")) {
+            if heads > 0 && hidden % heads != 0 {
+                let near = [hidden / heads * heads, (hidden / heads + 1) * heads];
+                let near: Vec<String> = near
+                    .iter()
+                    .filter(|n| **n > 0)
+                    .map(u64::to_string)
+                    .collect();
+                self.error_of(
+                    &["model.bert.heads", "model.bert.hidden", "model.bert.preset"],
+                    format!("`hidden` {hidden} cannot be divided among {heads} heads"),
+                    format!(
+                        "with {heads} heads the nearest widths are {}",
+                        near.join(" and ")
+                    ),
+                );
+            }
+        }
+        if let (Some(sequence), Some(positions)) = (sequence, number("max_positions")) {
+            if sequence > positions {
+                self.error_of(
+                    &[
+                        "data.sequence_length",
+                        "model.bert.max_positions",
+                        "model.bert.preset",
+                        "model.bert.huggingface",
+                    ],
+                    format!(
+                        "`sequence_length` {sequence} is longer than the {positions} positions of the model"
+                    ),
+                    format!("lower it, or set model.bert.max_positions to at least {sequence}"),
+                );
+            }
+        }
+    }
+
+    /// Takes the shape from a checkpoint's config.json.
+    fn checkpoint(&mut self, bert: &mut Value, written: &dyn Fn(&str) -> bool) {
+        const PATH: &str = "model.bert.huggingface";
+        let Some(folder) = bert
+            .get("huggingface")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+        else {
+            return;
+        };
+        let found = match self.finder.path(&folder) {
+            Ok(found) => found,
+            Err(missing) => {
+                let message = format!("the checkpoint folder `{folder}` does not exist");
+                return self.error(PATH, message, missing.help);
+            }
+        };
+        bert["huggingface"] = json!(found.to_string_lossy());
+        for file in ["config.json", "model.safetensors"] {
+            if !found.join(file).is_file() {
+                self.error(
+                    PATH,
+                    format!("the checkpoint `{folder}` has no {file}"),
+                    "a checkpoint is a folder with config.json and model.safetensors",
+                );
+            }
+        }
+        let Ok(text) = std::fs::read_to_string(found.join("config.json")) else {
+            return;
+        };
+        let config: Value = match serde_json::from_str(&text) {
+            Ok(config) => config,
+            Err(error) => {
+                let message =
+                    format!("config.json of the checkpoint `{folder}` is not JSON: {error}");
+                return self.error(PATH, message, "export the checkpoint again");
+            }
+        };
+        const NAMES: [(&str, &str); 5] = [
+            ("layers", "num_hidden_layers"),
+            ("hidden", "hidden_size"),
+            ("heads", "num_attention_heads"),
+            ("intermediate", "intermediate_size"),
+            ("max_positions", "max_position_embeddings"),
+        ];
+        for (ours, theirs) in NAMES {
+            let Some(number) = config
+                .get(theirs)
+                .and_then(Value::as_u64)
+                .filter(|n| *n > 0)
+            else {
+                let message = format!("config.json of the checkpoint `{folder}` has no `{theirs}`");
+                self.error(PATH, message, "the checkpoint must be a BERT");
+                continue;
+            };
+            let path = join("model.bert", ours);
+            if written(ours) && bert.get(ours) != Some(&json!(number)) {
+                let message = format!("`{path}` differs from the checkpoint, which has {number}");
+                self.error_of(
+                    &[&path, PATH],
+                    message,
+                    format!("remove `{ours}`; a checkpoint gives the shape whole"),
+                );
+            }
+            bert[ours] = json!(number);
+        }
+        let activation = match config.get("hidden_act").and_then(Value::as_str) {
+            Some("gelu_new" | "gelu_pytorch_tanh") => "gelu_tanh",
+            Some("swish") => "silu",
+            Some(other @ ("gelu" | "relu" | "silu" | "tanh")) => other,
+            _ => "gelu",
+        };
+        if !written("activation") {
+            bert["activation"] = json!(activation);
+        }
+        if let Some(eps) = config.get("layer_norm_eps").filter(|e| e.is_number()) {
+            if !written("layer_norm_eps") {
+                bert["layer_norm_eps"] = eps.clone();
+            }
+        }
+    }
+
+    fn objectives(&mut self, value: &Value) {
+        let all = entries(value, "objectives");
+        for (i, (name, _)) in all.iter().enumerate() {
+            if all[..i].iter().any(|(one, _)| one == name) {
+                let span = self.tree.entry("objectives").map_or(self.tree.span, |e| {
+                    let mut same = e
+                        .value
+                        .items()
+                        .iter()
+                        .filter(|n| n.only_key() == Some(name));
+                    same.next_back().map_or(e.key_span, |n| n.span)
+                });
+                self.problems.push(
+                    Problem::error(
+                        span,
+                        "objectives",
+                        format!("the objective `{name}` is listed twice"),
+                    )
+                    .help("keep one; `weight` says how much it counts"),
+                );
+            }
+        }
+        let weight = |config: &Value| config.get("weight").and_then(Value::as_f64);
+        if !all.is_empty() && all.iter().all(|(_, c)| weight(c) == Some(0.0)) {
+            let paths: Vec<String> = all
+                .iter()
+                .map(|(name, _)| format!("objectives.{name}.weight"))
+                .collect();
+            let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+            self.error_of(
+                &paths,
+                "every objective has weight 0, so there is nothing to learn",
+                "give one of them a weight above 0",
+            );
+        }
+    }
+
+    /// Fills `total_steps` from the `max_steps` rule.
+    fn schedule(&mut self, value: &mut Value) {
+        let limit = entries(value, "stop")
+            .into_iter()
+            .filter(|(name, _)| *name == "max_steps")
+            .filter_map(|(_, config)| config.get("steps")?.as_u64())
+            .min();
+        let Some((name, config)) = value
+            .get_mut("schedule")
+            .and_then(Value::as_object_mut)
+            .and_then(|s| s.iter_mut().next())
+        else {
+            return;
+        };
+        let path = format!("schedule.{name}");
+        if name == "constant" {
+            return;
+        }
+        let name = name.clone();
+        let written_total = self.tree.find(&join(&path, "total_steps")).is_some();
+        if !written_total {
+            match limit {
+                Some(limit) => config["total_steps"] = json!(limit),
+                None if self.wrong("stop") => {}
+                None => {
+                    let problem = Problem::error(
+                        self.span(&path),
+                        path.clone(),
+                        format!("`{name}` does not know when the rate is to reach 0"),
+                    )
+                    .help("set `total_steps`, or add the stopping rule max_steps: {steps: ...}")
+                    .related(&[&path, "stop"]);
+                    self.problems.push(problem);
+                }
+            }
+        }
+        let number = |key: &str| config.get(key).and_then(Value::as_u64);
+        if let (Some(warmup), Some(total)) = (number("warmup_steps"), number("total_steps")) {
+            let at_warmup = join(&path, "warmup_steps");
+            let at_total = join(&path, "total_steps");
+            if warmup > total {
+                self.error_of(
+                    &[&at_warmup, &at_total, "stop.max_steps.steps", "stop"],
+                    format!("the warm-up of {warmup} steps is longer than the {total} steps of the schedule"),
+                    "lower `warmup_steps`",
+                );
+            }
+            if limit.is_some_and(|limit| limit > total) {
+                self.warn(
+                    &at_total,
+                    format!("the learning rate is 0 from step {total} on, but training goes on"),
+                    "raise `total_steps`, or leave it out to follow `max_steps`",
+                );
+            }
+        }
+    }
+
+    /// Lets each plugin and operator look at its own config, and gives it only what it declares.
+    fn components(&mut self, value: &Value) {
+        if let Some(stop) = at(value, "stop").and_then(Value::as_array) {
+            let ends = entries(value, "stop")
+                .iter()
+                .any(|(n, _)| *n == "max_steps");
+            if !stop.is_empty() && !ends && !self.wrong("stop") {
+                self.warn(
+                    "stop",
+                    "no stopping rule bounds the number of steps, so a trial may never end",
+                    "add max_steps: {steps: ...}",
+                );
+            }
+        }
+        let Some(check) = self.catalog.check.clone() else {
+            return;
+        };
+        let mut all = Vec::new();
+        for (kind, path) in [
+            (Kind::Objective, "objectives"),
+            (Kind::StoppingRule, "stop"),
+            (Kind::Operator, "data.curate"),
+        ] {
+            all.extend(entries(value, path).into_iter().map(|e| (kind, path, e)));
+        }
+        let optimizer = value.get("optimizer").and_then(Value::as_object);
+        all.extend(
+            optimizer
+                .and_then(|o| o.iter().next())
+                .map(|(name, config)| (Kind::Optimizer, "optimizer", (name.as_str(), config))),
+        );
+        for (kind, path, (name, config)) in all {
+            let here = join(path, name);
+            // What does not fit the schema has been reported and left out.
+            if self.wrong(&here) {
+                continue;
+            }
+            if let Err(problem) = check(kind, name, &own_config(self.catalog, kind, name, config)) {
+                let at = problem.key.map_or(here.clone(), |key| join(&here, &key));
+                let problem = Problem::error(
+                    self.span(&at),
+                    at.clone(),
+                    format!("`{at}`: {}", problem.message),
+                );
+                self.problems.push(problem);
+            }
+        }
+    }
+}
+
+/// A component's config without the key of the host, unless the component declares that key too.
+pub(crate) fn own_config(catalog: &Catalog, kind: Kind, name: &str, config: &Value) -> Value {
+    let host = match kind {
+        Kind::Objective => "weight",
+        Kind::Optimizer => "learning_rate",
+        Kind::StoppingRule | Kind::Operator => return config.clone(),
+    };
+    let declared = catalog
+        .of(kind)
+        .get(name)
+        .and_then(|schema| schema.get("properties")?.get(host))
+        .is_some();
+    match config {
+        Value::Object(map) if !declared => {
+            let mut map = map.clone();
+            map.shift_remove(host);
+            Value::Object(map)
+        }
+        other => other.clone(),
+    }
+}

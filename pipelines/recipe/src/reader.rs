@@ -1,0 +1,569 @@
+//! A tree read against a schema: every mistake at its own line, every default filled in.
+//!
+//! Owns the checks that a JSON Schema can say, in the subset listed at [`crate::Catalog`], and
+//! their wording. Must not know which schema it reads.
+//!
+//! What is wrong is left out of the value that comes back, rather than replaced by its default, so
+//! that later checks do not complain about numbers that nobody wrote.
+
+use serde_json::{Map, Number, Value};
+
+use crate::{
+    schema::{is_name, NAME_PATTERN},
+    tree::{Content, Node, Problem, Span},
+    words::{join, list, nearest, suggest},
+};
+
+/// Whole numbers up to here survive the way through a float.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Reads a tree against a schema and gives the value with defaults, less what is wrong.
+pub(crate) fn read(node: &Node, schema: &Value, problems: &mut Vec<Problem>) -> Option<Value> {
+    Reader { problems }.value(node, node.span, schema, "")
+}
+
+/// A value with the defaults of its schema filled in, at every depth.
+pub(crate) fn fill(value: Value, schema: &Value) -> Value {
+    match value {
+        Value::Object(mut map) => {
+            if let Some(properties) = properties(schema) {
+                for (key, property) in properties {
+                    if let Some(inner) = map.get_mut(key) {
+                        *inner = fill(inner.take(), property);
+                    } else if let Some(default) = property.get("default") {
+                        map.insert(key.clone(), fill(default.clone(), property));
+                    }
+                }
+            }
+            Value::Object(map)
+        }
+        other => other,
+    }
+}
+
+/// The branches of `anyOf` or `oneOf`.
+fn branches(schema: &Value) -> Option<&Vec<Value>> {
+    let either = schema.get("anyOf").or_else(|| schema.get("oneOf"));
+    either.and_then(Value::as_array)
+}
+
+/// The part of a schema that speaks of a JSON type: the schema itself or the branch of its
+/// `anyOf` or `oneOf`; none when the type is not allowed.
+pub(crate) fn pick<'s>(schema: &'s Value, kind: &'s str) -> Option<&'s Value> {
+    picks(schema, kind).next()
+}
+
+/// As [`pick`], all of them.
+fn picks<'s>(schema: &'s Value, kind: &'s str) -> impl Iterator<Item = &'s Value> {
+    let one = std::slice::from_ref(schema);
+    let all = branches(schema).map_or(one, Vec::as_slice);
+    all.iter().filter(move |one| {
+        let allowed = types(one);
+        allowed.is_empty()
+            || allowed.contains(&kind)
+            || (kind == "integer" && allowed.contains(&"number"))
+    })
+}
+
+/// The types that a schema allows; none means any.
+fn types(schema: &Value) -> Vec<&str> {
+    match schema.get("type") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(some)) => some.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The properties of a schema, or of its branch for maps.
+pub(crate) fn properties(schema: &Value) -> Option<&Map<String, Value>> {
+    pick(schema, "object")?.get("properties")?.as_object()
+}
+
+/// Whether a map with this schema chooses one key out of several, and what.
+pub(crate) fn choice(schema: &Value) -> Option<&str> {
+    schema.get("x-choice").and_then(Value::as_str)
+}
+
+fn kind(node: &Node) -> &'static str {
+    match &node.content {
+        Content::Null => "null",
+        Content::Bool(_) => "boolean",
+        Content::Number(n) if n.is_i64() || n.is_u64() => "integer",
+        Content::Number(n) if whole(n).is_some() => "integer",
+        Content::Number(_) | Content::NotFinite(_) => "number",
+        Content::Text(_) => "string",
+        Content::List(_) => "array",
+        Content::Map(_) => "object",
+    }
+}
+
+/// A float such as `1e5` that is a whole number.
+fn whole(n: &Number) -> Option<Number> {
+    let x = n.as_f64()?;
+    // Exact: a whole number below 2^53 is the same in both types.
+    (x.fract() == 0.0 && x.abs() < EXACT).then(|| Number::from(x as i64))
+}
+
+/// What a schema expects, in words.
+pub(crate) fn expected(schema: &Value) -> String {
+    if let Some(branches) = branches(schema) {
+        let words: Vec<String> = branches.iter().map(expected).collect();
+        return words.join(", or ");
+    }
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        return format!("one of {}", list(plain(values).iter().map(String::as_str)));
+    }
+    if let Some(value) = schema.get("const") {
+        return format!("`{value}`");
+    }
+    if let Some(what) = choice(schema) {
+        return format!("a map with one key, the name of the {what}");
+    }
+    let bound = |key| schema.get(key).filter(|v| v.is_number());
+    let mut bounds = Vec::new();
+    if let Some(x) = bound("exclusiveMinimum") {
+        bounds.push(format!("greater than {x}"));
+    }
+    if let Some(x) = bound("minimum") {
+        bounds.push(format!("at least {x}"));
+    }
+    if let Some(x) = bound("exclusiveMaximum") {
+        bounds.push(format!("less than {x}"));
+    }
+    if let Some(x) = bound("maximum") {
+        bounds.push(format!("at most {x}"));
+    }
+    let mut allowed = types(schema);
+    // A config may be left empty, but nobody has to know that it is null then.
+    let nullable = allowed.contains(&"null") && !allowed.contains(&"object");
+    allowed.retain(|t| *t != "null");
+    let words: Vec<&str> = allowed
+        .into_iter()
+        .map(|t| match t {
+            "integer" => "a whole number",
+            "number" => "a number",
+            "boolean" => "true or false",
+            "string" => "text",
+            "array" => "a list",
+            "object" => "a map",
+            other => other,
+        })
+        .collect();
+    let mut out = match words.as_slice() {
+        [] if nullable => return "null".to_owned(),
+        [] => "a value".to_owned(),
+        words => words.join(" or "),
+    };
+    if let Some(first) = bounds.first() {
+        out.push_str(if first.starts_with("at ") {
+            " of "
+        } else {
+            " "
+        });
+        out.push_str(&bounds.join(" and "));
+    }
+    if nullable {
+        out.push_str(", or null");
+    }
+    out
+}
+
+fn plain(values: &[Value]) -> Vec<String> {
+    values
+        .iter()
+        .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+        .collect()
+}
+
+struct Reader<'p> {
+    problems: &'p mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    /// Reads one value; `key` is where its key stands, for mistakes of a map as a whole.
+    fn value(&mut self, node: &Node, key: Span, schema: &Value, path: &str) -> Option<Value> {
+        let finite = !matches!(node.content, Content::NotFinite(_));
+        let fitting: Vec<&Value> = picks(schema, kind(node)).filter(|_| finite).collect();
+        let Some(one) = self.best(node, &fitting, path) else {
+            return self.wrong(node, schema, path);
+        };
+        if one.get("const").is_some_and(|c| *c != node.to_json()) {
+            return self.wrong(node, schema, path);
+        }
+        match &node.content {
+            Content::Map(_) => self.map(node, key, one, path),
+            // An empty value where a map is expected is an empty map.
+            Content::Null if types(one).contains(&"object") => self.map(node, key, one, path),
+            Content::List(items) => self.list(node, items, one, path),
+            Content::Number(n) => self.number(node, n, one, path),
+            Content::Text(text) => self.text(node, text, one, path),
+            _ => match one.get("enum").and_then(Value::as_array) {
+                Some(values) if !values.contains(&node.to_json()) => self.wrong(node, one, path),
+                _ => Some(node.to_json()),
+            },
+        }
+    }
+
+    /// The branch that a value was meant for: the first that it fits without a mistake, else the
+    /// first that knows its first key.
+    fn best<'s>(&self, node: &Node, branches: &[&'s Value], path: &str) -> Option<&'s Value> {
+        if branches.len() < 2 {
+            return branches.first().copied();
+        }
+        let clean = branches.iter().find(|branch| {
+            let mut problems = Vec::new();
+            let mut trial = Reader {
+                problems: &mut problems,
+            };
+            trial.value(node, node.span, branch, path);
+            problems.is_empty()
+        });
+        let key = node.entries().first().map(|e| e.key.as_str());
+        let knows = || {
+            let knows =
+                |b: &&&Value| key.is_some_and(|k| properties(b).is_some_and(|p| p.contains_key(k)));
+            branches.iter().find(knows)
+        };
+        clean.or_else(knows).or(branches.first()).copied()
+    }
+
+    /// Reports a value that is not what its schema expects.
+    fn wrong(&mut self, node: &Node, schema: &Value, path: &str) -> Option<Value> {
+        let subject = subject(path);
+        let problem = Problem::error(
+            node.span,
+            path,
+            format!(
+                "{subject} must be {}, found {}",
+                expected(schema),
+                node.describe()
+            ),
+        );
+        let help = match (&node.content, schema.get("default")) {
+            (Content::Null, Some(_)) => Some("remove the key to use its default".to_owned()),
+            (Content::Text(text), _) if text.parse::<f64>().is_ok() => {
+                Some(format!("remove the quotes: {text}"))
+            }
+            (Content::Text(text), _) => {
+                schema
+                    .get("enum")
+                    .and_then(Value::as_array)
+                    .and_then(|values| {
+                        let values = plain(values);
+                        let near = nearest(text, values.iter().map(String::as_str))?;
+                        Some(format!("did you mean `{near}`?"))
+                    })
+            }
+            _ => example(schema).map(|e| format!("for example: {e}")),
+        };
+        self.problems.push(problem.maybe_help(help));
+        None
+    }
+
+    fn number(&mut self, node: &Node, n: &Number, schema: &Value, path: &str) -> Option<Value> {
+        let x = n.as_f64()?;
+        let bound = |key| schema.get(key).and_then(Value::as_f64);
+        let inside = bound("minimum").is_none_or(|b| x >= b)
+            && bound("maximum").is_none_or(|b| x <= b)
+            && bound("exclusiveMinimum").is_none_or(|b| x > b)
+            && bound("exclusiveMaximum").is_none_or(|b| x < b);
+        let listed = schema
+            .get("enum")
+            .and_then(Value::as_array)
+            .is_none_or(|all| all.iter().any(|v| v.as_f64() == Some(x)));
+        if !inside || !listed {
+            return self.wrong(node, schema, path);
+        }
+        let needs_whole = types(schema).contains(&"integer");
+        match whole(n) {
+            Some(i) if needs_whole && n.is_f64() => Some(Value::Number(i)),
+            _ => Some(Value::Number(n.clone())),
+        }
+    }
+
+    fn text(&mut self, node: &Node, text: &str, schema: &Value, path: &str) -> Option<Value> {
+        if let Some(reason) = schema
+            .get("x-not-yet")
+            .and_then(|all| all.get(text))
+            .and_then(Value::as_str)
+        {
+            self.problems.push(
+                Problem::error(
+                    node.span,
+                    path,
+                    format!("`{path}: {text}` is not available: {reason}"),
+                )
+                .help(format!("use {}", expected(schema).replace("one of ", ""))),
+            );
+            return None;
+        }
+        if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+            if !values.iter().any(|v| v.as_str() == Some(text)) {
+                return self.wrong(node, schema, path);
+            }
+        }
+        let least = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0);
+        if (text.chars().count() as u64) < least {
+            let message = format!("{} must not be empty", subject(path));
+            self.problems.push(Problem::error(node.span, path, message));
+            return None;
+        }
+        if schema.get("pattern").and_then(Value::as_str) == Some(NAME_PATTERN) && !is_name(text) {
+            self.problems.push(bad_name(node.span, path, text));
+            return None;
+        }
+        Some(Value::String(text.to_owned()))
+    }
+
+    fn list(&mut self, node: &Node, items: &[Node], schema: &Value, path: &str) -> Option<Value> {
+        let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(0) as usize;
+        let most = schema.get("maxItems").and_then(Value::as_u64);
+        let entries = |n: usize| if n == 1 { "entry" } else { "entries" };
+        if items.len() < least {
+            let message = format!(
+                "{} must have at least {least} {}, found {}",
+                subject(path),
+                entries(least),
+                items.len()
+            );
+            self.problems.push(
+                Problem::error(node.span, path, message)
+                    .maybe_help(example(schema).map(|e| format!("for example: {e}"))),
+            );
+            return None;
+        }
+        if let Some(most) = most.filter(|most| items.len() as u64 > *most) {
+            let message = format!(
+                "{} must have at most {most} {}, found {}",
+                subject(path),
+                entries(most as usize),
+                items.len()
+            );
+            self.problems.push(Problem::error(node.span, path, message));
+            return None;
+        }
+        if schema.get("uniqueItems") == Some(&Value::Bool(true)) {
+            for (i, item) in items.iter().enumerate() {
+                if items[..i].iter().any(|one| one.to_json() == item.to_json()) {
+                    let message = format!("{} is in {} twice", item.describe(), subject(path));
+                    self.problems.push(Problem::error(item.span, path, message));
+                }
+            }
+        }
+        let any = Value::Bool(true);
+        let inner = schema.get("items").unwrap_or(&any);
+        let values = items
+            .iter()
+            .enumerate()
+            .filter_map(|(i, item)| {
+                // An entry of a list of choices is known by its name, which its own map adds.
+                let at = match choice(inner) {
+                    Some(_) if matches!(item.content, Content::Map(_)) => path.to_owned(),
+                    _ => join(path, &i.to_string()),
+                };
+                self.value(item, item.span, inner, &at)
+            })
+            .collect();
+        Some(Value::Array(values))
+    }
+
+    fn map(&mut self, node: &Node, key: Span, schema: &Value, path: &str) -> Option<Value> {
+        if schema.get("x-overrides").is_some() {
+            // The keys are paths; `overrides` reads them.
+            if node.entries().is_empty() {
+                let message = format!("intervention {} changes nothing", subject(path));
+                self.problems.push(
+                    Problem::error(key, path, message).help("for example: {model.bert.layers: 4}"),
+                );
+            }
+            return Some(node.to_json());
+        }
+        let none = Map::new();
+        let properties = schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .unwrap_or(&none);
+        let rest = schema.get("additionalProperties");
+        let what = choice(schema);
+        let mut out = Map::new();
+        let mut seen = 0;
+        for entry in node.entries() {
+            seen += 1;
+            let at = join(path, &entry.key);
+            if let Some(property) = properties.get(&entry.key) {
+                if let Some(value) = self.value(&entry.value, entry.key_span, property, &at) {
+                    out.insert(entry.key.clone(), value);
+                }
+                continue;
+            }
+            match rest {
+                Some(Value::Bool(false)) => {
+                    let known = properties.keys().map(String::as_str);
+                    self.problems
+                        .push(unknown(entry.key_span, path, &entry.key, what, known));
+                }
+                Some(inner @ Value::Object(_)) => {
+                    let named = schema
+                        .get("propertyNames")
+                        .and_then(|n| n.get("pattern"))
+                        .and_then(Value::as_str);
+                    if named == Some(NAME_PATTERN) && !is_name(&entry.key) {
+                        self.problems
+                            .push(bad_name(entry.key_span, &at, &entry.key));
+                    }
+                    if let Some(value) = self.value(&entry.value, entry.key_span, inner, &at) {
+                        out.insert(entry.key.clone(), value);
+                    }
+                }
+                _ => {
+                    out.insert(entry.key.clone(), entry.value.to_json());
+                }
+            }
+        }
+        if let Some(what) = what.filter(|_| seen != 1) {
+            let names = list(properties.keys().map(String::as_str));
+            let message = format!(
+                "{} must name exactly one {what}, found {}",
+                subject(path),
+                if seen == 0 {
+                    "none".to_owned()
+                } else {
+                    list(node.entries().iter().map(|e| e.key.as_str()))
+                }
+            );
+            let help = if seen > 1 {
+                "keep one of them; in a list begin each with its own `-`".to_owned()
+            } else {
+                format!("known: {names}")
+            };
+            self.problems
+                .push(Problem::error(key, path, message).help(help));
+            return None;
+        }
+        let required = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        let misspelt = |name: &str| {
+            let others = node.entries().iter().map(|e| e.key.as_str());
+            others
+                .filter(|key| !properties.contains_key(*key))
+                .any(|key| nearest(key, properties.keys().map(String::as_str)) == Some(name))
+        };
+        let absent = |name: &&str| node.entry(name).is_none() && !misspelt(name);
+        for name in required.filter(absent) {
+            let property = properties.get(name).unwrap_or(&Value::Null);
+            if property.get("default").is_some() {
+                continue;
+            }
+            let inside = if path.is_empty() {
+                String::new()
+            } else {
+                format!(" in `{path}`")
+            };
+            let help = match example(property) {
+                Some(example) => format!("add `{name}: {example}`, for example"),
+                None => format!("`{name}` is {}", expected(property)),
+            };
+            let span = if path.is_empty() {
+                Span {
+                    width: 1,
+                    ..node.span
+                }
+            } else {
+                key
+            };
+            self.problems.push(
+                Problem::error(span, path, format!("missing key `{name}`{inside}")).help(help),
+            );
+        }
+        for (name, property) in properties {
+            if let (None, Some(default)) = (node.entry(name), property.get("default")) {
+                out.insert(name.clone(), fill(default.clone(), property));
+            }
+        }
+        Some(Value::Object(out))
+    }
+}
+
+/// The value of a key as a sentence names it.
+fn subject(path: &str) -> String {
+    if path.is_empty() {
+        "the recipe".to_owned()
+    } else {
+        format!("`{path}`")
+    }
+}
+
+/// The first example of a schema, as YAML on one line.
+pub(crate) fn example(schema: &Value) -> Option<String> {
+    let first = schema.get("examples")?.as_array()?.first()?;
+    Some(flow(first))
+}
+
+/// A value as YAML on one line, with quotes only where they are needed.
+fn flow(value: &Value) -> String {
+    match value {
+        Value::String(s)
+            if s.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b)) =>
+        {
+            s.clone()
+        }
+        Value::Object(map) => {
+            let inner: Vec<String> = map
+                .iter()
+                .map(|(k, v)| format!("{}: {}", flow(&Value::from(k.as_str())), flow(v)))
+                .collect();
+            format!("{{{}}}", inner.join(", "))
+        }
+        Value::Array(items) => {
+            let inner: Vec<String> = items.iter().map(flow).collect();
+            format!("[{}]", inner.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn bad_name(span: Span, path: &str, name: &str) -> Problem {
+    Problem::error(
+        span,
+        path,
+        format!("{name:?} cannot be the name of a folder"),
+    )
+    .help("use letters, digits, `-` and `_`, at most 64, beginning with a letter or digit")
+}
+
+/// A key that is not known where it stands.
+pub(crate) fn unknown<'a>(
+    span: Span,
+    path: &str,
+    key: &str,
+    what: Option<&str>,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> Problem {
+    match what {
+        Some(what) => {
+            let mut help = suggest(key, known, "known");
+            if matches!(what, "objective" | "optimizer" | "stopping rule") {
+                help.push_str("; a plugin of your own must be listed under `plugins`");
+            }
+            Problem::error(span, join(path, key), format!("unknown {what} `{key}`")).help(help)
+        }
+        None => {
+            let (inside, here) = if path.is_empty() {
+                (String::new(), "keys of a recipe".to_owned())
+            } else {
+                (format!(" in `{path}`"), format!("keys of `{path}`"))
+            };
+            Problem::error(
+                span,
+                join(path, key),
+                format!("unknown key `{key}`{inside}"),
+            )
+            .help(suggest(key, known, &here))
+        }
+    }
+}
