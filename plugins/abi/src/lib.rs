@@ -1,0 +1,262 @@
+//! The C ABI between Ablate and its plugins: layouts, numbers and names, nothing else.
+//!
+//! Owns: every `#[repr(C)]` type that crosses the border, the version of the border, and the rules
+//! below. Must not know: how a plugin is found, what a graph is made of, or any Rust type that has
+//! no C counterpart. `include/ablate_plugin.h` says the same in C; a test compiles the two against
+//! each other.
+//!
+//! # The border in one paragraph
+//!
+//! A shared library exports one function, [`ENTRY_SYMBOL`]. It returns a constant [`Plugin`]
+//! descriptor that lists capabilities (an objective, an optimizer, a stopping rule). For each one the
+//! host asks [`Plugin::get_extension`] for a function table by string id (`"ablate.objective/1"`).
+//! The other way round, the host hands every instance a [`Host`] table, from which further host
+//! tables are asked for by id (`"ablate.host.graph/1"`). A plugin never computes on tensors: it
+//! *builds graph nodes* through [`GraphApi`] over opaque handles, and the host differentiates, fuses
+//! and runs them.
+//!
+//! # Rules that hold everywhere
+//!
+//! - **Growth.** Tables and structs only grow at their end, within one [`ABI_MAJOR`]. Each begins
+//!   with its own size in bytes, `struct_size`; a reader takes at most that many bytes and treats the
+//!   rest as absent (null). [`read_sized`] does that. [`ABI_MINOR`] counts the additions. Operation
+//!   codes and string ids are only ever added. Neither number is Ablate's product version.
+//! - **Ownership.** Memory stays with the side that made it. Views ([`Str`], pointers to arrays)
+//!   passed into a call are valid until that call returns, unless its documentation says otherwise;
+//!   who wants to keep one, copies it. Results of unknown length go to the caller through a
+//!   [`Sink`] or a declare function, so nobody frees the other side's memory.
+//! - **Threads.** The host uses one instance from one thread at a time, but not always from the same
+//!   thread. Different instances may be used at the same time. Host functions that take a context
+//!   may be called only inside the call that received this context, on the same thread.
+//! - **Errors.** A call that can fail returns a [`Status`]. The failing side leaves a message with the
+//!   host: a plugin by [`Host::set_error`] before it returns, the host by itself, readable with
+//!   [`Host::last_error`]. A status other than 0 without a message is allowed, and less helpful.
+//! - **Unwinding.** No panic, exception or `longjmp` may leave a function of this ABI, in either
+//!   direction.
+
+mod graph;
+mod host;
+mod model;
+mod objective;
+mod optimizer;
+mod plugin;
+mod stopping;
+
+pub use graph::{binary, reduce, unary, GraphApi, GRAPH_API};
+pub use host::{
+    level, BatchApi, BatchContext, Declarations, DeclareApi, GraphContext, Host, RandomApi, Sink,
+    Tensor, BATCH_API, DECLARE_API, MAX_RANK, NO_TENSOR, RANDOM_API,
+};
+pub use model::{model_number, model_tensor, role, ModelApi, MODEL_API};
+pub use objective::{layout, needs, BatchView, FeatureSpec, ObjectiveApi, OBJECTIVE_API};
+pub use optimizer::{OptimizerApi, SlotSpec, UpdateInput, UpdateOutput, OPTIMIZER_API};
+pub use plugin::{kind, Capability, Entry, Plugin, ENTRY_SYMBOL, MAGIC};
+pub use stopping::{decision, split, Event, Metric, StoppingApi, STOPPING_API};
+
+/// The version of this border that must be equal on both sides.
+pub const ABI_MAJOR: u16 = 1;
+/// Additions within [`ABI_MAJOR`]. A side may be older or newer than the other.
+pub const ABI_MINOR: u16 = 0;
+
+/// Outcome of a call: 0 is success, everything else one of [`status`].
+pub type Status = i32;
+
+/// Values of [`Status`]. Codes are only added; an unknown one counts as [`INTERNAL`](status::INTERNAL).
+pub mod status {
+    use super::Status;
+    /// It worked.
+    pub const OK: Status = 0;
+    /// An argument is wrong: a stale handle, a bad axis, shapes that do not fit.
+    pub const INVALID: Status = 1;
+    /// The configuration cannot be used; the message names the key.
+    pub const CONFIG: Status = 2;
+    /// A name (feature, model tensor, metric) that the other side does not have.
+    pub const UNKNOWN_NAME: Status = 3;
+    /// An operation code or function that this host (or plugin) is too old to know.
+    pub const UNSUPPORTED: Status = 4;
+    /// Saved state that cannot be read back.
+    pub const STATE: Status = 5;
+    /// The plugin panicked; the message is the panic's.
+    pub const PANIC: Status = 6;
+    /// Anything else.
+    pub const INTERNAL: Status = 7;
+}
+
+/// A borrowed view of UTF-8 text, not terminated by zero. `ptr` may be null when `len` is 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Str {
+    /// First byte.
+    pub ptr: *const u8,
+    /// Number of bytes.
+    pub len: usize,
+}
+
+// SAFETY: a view is two words; whoever dereferences it answers for the memory behind it, which the
+// ABI's ownership rule keeps unchanged for the time of the view.
+unsafe impl Send for Str {}
+// SAFETY: as above; nothing is ever written through a `Str`.
+unsafe impl Sync for Str {}
+
+impl Str {
+    /// The empty text.
+    pub const EMPTY: Str = Str {
+        ptr: std::ptr::null(),
+        len: 0,
+    };
+
+    /// A view of `text`, valid as long as `text` is.
+    pub const fn new(text: &str) -> Self {
+        Str {
+            ptr: text.as_ptr(),
+            len: text.len(),
+        }
+    }
+
+    /// The text, or `None` where it is not UTF-8 or the pointer is null with a length.
+    ///
+    /// # Safety
+    /// `ptr` must be null or point to `len` readable bytes that stay unchanged for `'a`.
+    pub unsafe fn get<'a>(self) -> Option<&'a str> {
+        if self.len == 0 {
+            return Some("");
+        }
+        if self.ptr.is_null() {
+            return None;
+        }
+        // SAFETY: the caller's promise; null was excluded.
+        std::str::from_utf8(unsafe { std::slice::from_raw_parts(self.ptr, self.len) }).ok()
+    }
+}
+
+/// A struct that crosses the border with its own size as the first field (`struct_size: u32`).
+///
+/// # Safety
+/// The type is `#[repr(C)]`, begins with `struct_size: u32`, and is valid when all bytes after it are
+/// zero (numbers, raw pointers, `Option` of function pointers, and structs of these).
+pub unsafe trait SizeGated: Copy {
+    /// Bytes that the struct had in minor version 0 of this major version: less is refused.
+    const MIN_SIZE: usize;
+}
+
+/// A table that is not there: every field null. Its functions all read as absent.
+pub fn absent<T: SizeGated>() -> T {
+    // SAFETY: `SizeGated` promises that zeros are valid.
+    unsafe { std::mem::MaybeUninit::zeroed().assume_init() }
+}
+
+/// Why [`read_sized`] refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeError {
+    /// The pointer is null.
+    Null,
+    /// The struct says that it has `found` bytes; at least `needed` are required.
+    TooSmall {
+        /// Bytes that the other side announced.
+        found: usize,
+        /// Bytes of minor version 0.
+        needed: usize,
+    },
+}
+
+/// Copies the struct at `source`, at most the size that it announces; fields beyond are zero (null).
+///
+/// # Errors
+/// [`SizeError`] where the pointer is null or the struct is smaller than in minor version 0.
+///
+/// # Safety
+/// `source` must be null or readable and aligned for as many bytes as its `struct_size` says, and at
+/// least four.
+pub unsafe fn read_sized<T: SizeGated>(source: *const T) -> Result<T, SizeError> {
+    if source.is_null() {
+        return Err(SizeError::Null);
+    }
+    // SAFETY: `SizeGated` types begin with `struct_size: u32`, and the caller vouches for four bytes.
+    let found = unsafe { source.cast::<u32>().read() } as usize;
+    if found < T::MIN_SIZE {
+        return Err(SizeError::TooSmall {
+            found,
+            needed: T::MIN_SIZE,
+        });
+    }
+    let mut value = std::mem::MaybeUninit::<T>::zeroed();
+    let bytes = found.min(size_of::<T>());
+    // SAFETY: `source` has `found` bytes, `value` has `size_of::<T>()`, and they do not overlap; the
+    // all-zero rest is valid by the contract of `SizeGated`.
+    unsafe {
+        std::ptr::copy_nonoverlapping(source.cast::<u8>(), value.as_mut_ptr().cast::<u8>(), bytes);
+        Ok(value.assume_init())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Old {
+        struct_size: u32,
+        a: u32,
+    }
+
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct New {
+        struct_size: u32,
+        a: u32,
+        later: Option<extern "C" fn()>,
+    }
+    // SAFETY: repr(C), begins with its size, zeros are valid.
+    unsafe impl SizeGated for New {
+        const MIN_SIZE: usize = size_of::<Old>();
+    }
+
+    #[test]
+    fn an_older_struct_reads_with_absent_fields_null() {
+        let old = Old {
+            struct_size: 8,
+            a: 5,
+        };
+        // SAFETY: `old` has the 8 bytes that it announces.
+        let new = unsafe { read_sized(std::ptr::from_ref(&old).cast::<New>()) }.unwrap();
+        assert_eq!((new.a, new.later.is_none()), (5, true));
+    }
+
+    #[test]
+    fn too_small_and_null_are_refused() {
+        let old = Old {
+            struct_size: 4,
+            a: 5,
+        };
+        // SAFETY: at least four bytes are readable.
+        let error = unsafe { read_sized(std::ptr::from_ref(&old).cast::<New>()) }.err();
+        assert_eq!(
+            error,
+            Some(SizeError::TooSmall {
+                found: 4,
+                needed: 8
+            })
+        );
+        // SAFETY: null is allowed.
+        assert_eq!(
+            unsafe { read_sized::<New>(std::ptr::null()) }.err(),
+            Some(SizeError::Null)
+        );
+    }
+
+    #[test]
+    fn text_views() {
+        let text = Str::new("größe");
+        // SAFETY: static text.
+        assert_eq!(unsafe { text.get() }, Some("größe"));
+        // SAFETY: no byte is read through an empty view.
+        assert_eq!(unsafe { Str::EMPTY.get() }, Some(""));
+        let broken = Str {
+            ptr: [0xffu8, 0xfe].as_ptr(),
+            len: 2,
+        };
+        // SAFETY: a promoted constant of two bytes.
+        assert_eq!(unsafe { broken.get() }, None);
+    }
+}

@@ -1,0 +1,147 @@
+//! Objectives: what is predicted, from which labels, with which loss.
+
+use std::ffi::c_void;
+
+use crate::{BatchContext, Declarations, GraphContext, Host, SizeGated, Status, Str, Tensor};
+
+/// Extension id of [`ObjectiveApi`].
+pub const OBJECTIVE_API: &str = "ablate.objective/1";
+
+/// What an objective needs of the data; bits of [`ObjectiveApi::needs`].
+pub mod needs {
+    /// Examples are pairs of segments with a next-sentence label.
+    pub const SENTENCE_PAIRS: u32 = 1;
+}
+
+/// Values of [`FeatureSpec::layout`].
+pub mod layout {
+    /// One label per token, `[batch, seq]`; most are ignored.
+    pub const PER_TOKEN: u32 = 1;
+    /// One label per sequence, `[batch]`.
+    pub const PER_SEQUENCE: u32 = 2;
+}
+
+/// A label array that an objective writes in `prepare` and reads in `build`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct FeatureSpec {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// One of [`layout`].
+    pub layout: u32,
+    /// Name, unique among the objectives of a recipe.
+    pub name: Str,
+    /// Labels are whole numbers in `0..classes`, or -100 for "ignored". 0 stands for the size of the
+    /// vocabulary.
+    pub classes: u64,
+    /// Expected share of labels that are not ignored, in `0..=1`; 0 where unknown. Only a hint from
+    /// which the host chooses how much room the graph gives to labelled tokens.
+    pub density: f64,
+}
+
+// SAFETY: repr(C), begins with its size, zeros are valid in every field.
+unsafe impl SizeGated for FeatureSpec {
+    const MIN_SIZE: usize = 40;
+}
+
+/// A micro-batch as `prepare` sees it. Arrays are row-major and belong to the host; they are valid
+/// until `prepare` returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct BatchView {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// Not used, 0.
+    pub reserved: u32,
+    /// Rows that hold an example; rows from here to `batch` are padding.
+    pub rows: u64,
+    /// Rows of the arrays.
+    pub batch: u64,
+    /// Tokens per row.
+    pub seq: u64,
+    /// `[batch, seq]` token ids, which the objective may change in place.
+    pub input_ids: *mut i64,
+    /// `[batch, seq]` segment ids.
+    pub token_type_ids: *const i64,
+    /// `[batch, seq]`, 1 for a token, 0 for padding.
+    pub attention_mask: *const i64,
+    /// `[batch, seq]`, 1 for special tokens and padding.
+    pub special_tokens_mask: *const u8,
+    /// `[batch]`, 1 where the second segment is a random one, -100 in padding rows; null where the
+    /// examples are no pairs.
+    pub next_sentence_label: *const i64,
+    /// `[batch]` identity of each example, stable over epochs.
+    pub example_ids: *const u64,
+    /// `[batch]` random keys for [`RandomApi`](crate::RandomApi): a function of seed, example and
+    /// epoch alone, so the same whatever the order of the batches.
+    pub row_keys: *const u64,
+    /// Number of tokens in the vocabulary.
+    pub vocab_size: u64,
+    /// Id of `[MASK]`.
+    pub mask_id: i64,
+    /// Id of `[PAD]`.
+    pub pad_id: i64,
+    /// `special_count` ids that are never predicted and never put in as a random word, ascending.
+    pub special_ids: *const i64,
+    /// Number of special ids.
+    pub special_count: usize,
+    /// `[vocab_size]`, 1 for tokens that continue a word (`##ing`); null where unknown.
+    pub continues_word: *const u8,
+}
+
+// SAFETY: repr(C), begins with its size, zeros are valid in every field.
+unsafe impl SizeGated for BatchView {
+    const MIN_SIZE: usize = 136;
+}
+
+/// Functions of an objective. An instance is one use of the objective in one trial.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ObjectiveApi {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// Not used, 0.
+    pub reserved: u32,
+    /// Makes an instance from its configuration, a JSON object. `host` is valid until the process
+    /// ends. On success `*instance` is passed back to every other function; it may be null.
+    pub create: Option<
+        unsafe extern "C" fn(host: *const Host, config: Str, instance: *mut *mut c_void) -> Status,
+    >,
+    /// Frees the instance; the last call that it gets.
+    pub destroy: Option<unsafe extern "C" fn(instance: *mut c_void)>,
+    /// The factor of this objective's mean loss in the cumulative loss.
+    pub weight: Option<unsafe extern "C" fn(instance: *mut c_void, weight: *mut f64) -> Status>,
+    /// Bits of [`needs`].
+    pub needs: Option<unsafe extern "C" fn(instance: *mut c_void, needs: *mut u32) -> Status>,
+    /// Declares every feature that `prepare` writes, through
+    /// [`DeclareApi::feature`](crate::DeclareApi::feature). Called before all batches and graphs.
+    pub features:
+        Option<unsafe extern "C" fn(instance: *mut c_void, into: *mut Declarations) -> Status>,
+    /// Data hook: changes `input_ids`, writes each declared feature by
+    /// [`BatchApi::write_feature`](crate::BatchApi::write_feature), and says in `*units` how many
+    /// units (masked tokens, pairs) the micro-batch has. The trainer divides summed losses by the
+    /// units of the whole accumulation window. May run ahead of training on another thread.
+    pub prepare: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            cx: *mut BatchContext,
+            batch: *const BatchView,
+            units: *mut f64,
+        ) -> Status,
+    >,
+    /// Graph hook: builds the loss of one micro-batch, **summed** over its units, a scalar. Sums for
+    /// metrics go to [`ModelApi::metric`](crate::ModelApi::metric). Called once for each graph
+    /// (training, evaluation).
+    pub build: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            cx: *mut GraphContext,
+            loss_sum: *mut Tensor,
+        ) -> Status,
+    >,
+}
+
+// SAFETY: repr(C), begins with its size, zeros are valid in every field.
+unsafe impl SizeGated for ObjectiveApi {
+    const MIN_SIZE: usize = 64;
+}

@@ -1,0 +1,19 @@
+//! The plugins that are linked into the program, so that a fresh clone runs.
+//!
+//! Owns: the list, and nothing else. Each entry is the descriptor that the plugin's shared library
+//! returns too; there is no private door.
+
+use ablate_abi::Plugin;
+
+/// Every built-in plugin.
+pub static PLUGINS: [&Plugin; 9] = [
+    &ablate_mlm::PLUGIN,
+    &ablate_nsp::PLUGIN,
+    &ablate_adamw::PLUGIN,
+    &ablate_sgd::PLUGIN,
+    &ablate_max_steps::PLUGIN,
+    &ablate_converged::PLUGIN,
+    &ablate_patience::PLUGIN,
+    &ablate_target_loss::PLUGIN,
+    &ablate_diverged::PLUGIN,
+];

@@ -1,0 +1,93 @@
+//! Optimizers: how a gradient changes a parameter.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::graph::{GraphBuilder, Tensor};
+use crate::Result;
+
+/// An optimizer. What it remembers from step to step lives in slots, so a checkpoint has it all.
+pub trait Optimizer: Send + Sized + 'static {
+    /// The name that recipes use.
+    const NAME: &'static str;
+    /// One sentence.
+    const DESCRIPTION: &'static str;
+    /// The configuration; derive `Deserialize` with `deny_unknown_fields`, and `JsonSchema`.
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Makes an instance for one trial.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for values that cannot be used; name the key.
+    fn new(config: Self::Config) -> Result<Self>;
+
+    /// The learning rate of the configuration; the schedule scales it.
+    fn base_learning_rate(&self) -> f64;
+
+    /// Slots of a parameter of this shape: the same names in the same order for every parameter.
+    fn slots(&self, _shape: &[usize]) -> Vec<Slot> {
+        Vec::new()
+    }
+
+    /// Names of the numbers that [`Optimizer::scalars`] gives.
+    fn scalar_names(&self) -> Vec<&'static str>;
+
+    /// Numbers of step `step` (from 1) at the scheduled learning rate, in double precision: bias
+    /// corrections and the like. As many as names.
+    ///
+    /// # Errors
+    /// Where there is no such step.
+    fn scalars(&self, step: u64, learning_rate: f64) -> Result<Vec<f64>>;
+
+    /// Builds the new value of a parameter and of its slots.
+    ///
+    /// # Errors
+    /// Where a node cannot be built.
+    fn update<'g>(&self, g: &GraphBuilder<'g>, p: &Parameter<'_, 'g>) -> Result<Updated<'g>>;
+}
+
+/// A tensor kept for a parameter from step to step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// Name: `exp_avg`.
+    pub name: &'static str,
+    /// Shape, mostly the parameter's.
+    pub shape: Vec<usize>,
+    /// Value of every element before the first step.
+    pub initial: f64,
+}
+
+impl Slot {
+    /// A slot of zeros.
+    pub fn zeros(name: &'static str, shape: &[usize]) -> Self {
+        Slot {
+            name,
+            shape: shape.to_vec(),
+            initial: 0.0,
+        }
+    }
+}
+
+/// A parameter in the graph hook.
+pub struct Parameter<'a, 'g> {
+    /// Its name, for messages and special cases.
+    pub name: &'a str,
+    /// Its value before the step.
+    pub parameter: Tensor<'g>,
+    /// The clipped gradient, of the same shape.
+    pub gradient: Tensor<'g>,
+    /// Its slots before the step, in the order of [`Optimizer::slots`].
+    pub slots: &'a [Tensor<'g>],
+    /// The step's numbers `[]`, in the order of [`Optimizer::scalar_names`].
+    pub scalars: &'a [Tensor<'g>],
+    /// Whether weight decay applies: not for biases and layer norms.
+    pub decays: bool,
+}
+
+/// What the graph hook returns.
+pub struct Updated<'g> {
+    /// The parameter after the step.
+    pub parameter: Tensor<'g>,
+    /// The slots after the step, in order.
+    pub slots: Vec<Tensor<'g>>,
+}
