@@ -160,6 +160,28 @@ impl View {
             && self.dims.iter().all(|d| !d.fake && d.is_whole())
     }
 
+    /// Logical positions of the real dims in memory order, then those of the broadcast dims in
+    /// logical order: a permutation that lays out what is read through this view like its buffer,
+    /// with everything to sum over at the end.
+    pub fn buffer_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.rank()).collect();
+        // broadcast dims keep their order, since the sort is stable
+        order.sort_by_key(|l| match self.at(*l).fake {
+            false => self.order[*l],
+            true => usize::MAX,
+        });
+        order
+    }
+
+    /// Plain, apart from broadcast dims.
+    pub fn is_row_major(&self) -> bool {
+        let real: Vec<usize> = (0..self.rank()).filter(|l| !self.at(*l).fake).collect();
+        real.iter().all(|l| self.at(*l).is_whole())
+            && real
+                .windows(2)
+                .all(|pair| self.order[pair[0]] < self.order[pair[1]])
+    }
+
     /// Shows zeros around some dim.
     pub fn is_padded(&self) -> bool {
         self.dims.iter().any(Dim::is_padded)

@@ -182,18 +182,23 @@ impl Graph {
     fn unview(&mut self, seen: &Tensor, view: &View, producer: usize) -> Result<Tensor> {
         // Sums first: they make the tensor smaller, after a pad they would need a copy, and next to
         // the product that they often follow they make it a contraction.
-        let repeated: Vec<usize> = (0..view.rank()).filter(|l| view.at(*l).fake).collect();
-        let g = self.sum(seen, &repeated, false)?;
-        // then from logical to memory order
-        let kept: Vec<usize> = view
-            .order
-            .iter()
-            .copied()
-            .filter(|p| !view.dims[*p].fake)
-            .collect();
-        let mut to_memory: Vec<usize> = (0..kept.len()).collect();
-        to_memory.sort_by_key(|l| kept[*l]);
-        let mut g = self.permute(&g, &to_memory)?;
+        let order = view.buffer_order();
+        let real = view.dims.iter().filter(|d| !d.fake).count();
+        let laid_out = self.permute(seen, &order)?;
+        let mut g = if laid_out.view.is_row_major() {
+            // a product made by the rule of Mul: the sums read it as it lies
+            let repeated: Vec<usize> = (real..view.rank()).collect();
+            self.sum(&laid_out, &repeated, false)?
+        } else {
+            let mut repeated = order[real..].to_vec();
+            repeated.sort_unstable();
+            let g = self.sum(seen, &repeated, false)?;
+            // the dims left, from logical to memory order
+            let rank_among_kept =
+                |l: &usize| order[..real].iter().filter(|other| *other < l).count();
+            let to_memory: Vec<usize> = order[..real].iter().map(rank_among_kept).collect();
+            self.permute(&g, &to_memory)?
+        };
         for (axis, dim) in view.dims.iter().filter(|d| !d.fake).enumerate() {
             if dim.is_padded() {
                 g = self.slice(&g, axis, dim.pad.0, dim.pad.0 + dim.size)?;

@@ -85,8 +85,18 @@ fn same(_: &mut Graph, _: &Op, site: &Site, _: usize) -> Result<Tensor> {
     Ok(site.cotangent.clone())
 }
 
+/// The product is laid out like the operand's buffer, with the operand's broadcast dims last: the
+/// sums over those then read it plainly, and the result lies as the operand does, without a copy.
 fn mul(g: &mut Graph, _: &Op, site: &Site, k: usize) -> Result<Tensor> {
-    g.mul(&site.cotangent, &site.operands[1 - k])
+    let order = site.operands[k].view.buffer_order();
+    let cotangent = g.permute(&site.cotangent, &order)?;
+    let other = g.permute(&site.operands[1 - k], &order)?;
+    let product = g.mul(&cotangent, &other)?;
+    let mut back = vec![0; order.len()];
+    for (position, l) in order.iter().enumerate() {
+        back[*l] = position;
+    }
+    g.permute(&product, &back)
 }
 
 fn sum(g: &mut Graph, op: &Op, site: &Site, _: usize) -> Result<Tensor> {

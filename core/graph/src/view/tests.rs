@@ -19,6 +19,8 @@ fn shapes_strides_and_offsets() {
     assert_eq!(view.offset(), 12);
     assert_eq!(view.elements(), 144);
     assert_eq!(view.buffer_shape(), [4, 2, 3, 2]);
+    // [4, 2, 3, 2] as the buffer has them, then the broadcast dim
+    assert_eq!(view.buffer_order(), [0, 1, 4, 2, 3]);
     assert!(view.is_sliced() && view.is_padded() && view.is_broadcast() && !view.is_plain());
 }
 
