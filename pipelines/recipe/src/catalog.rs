@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde_json::Value;
 
+use crate::recipe::Source;
+
 /// Kind of a thing that is chosen by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -33,6 +35,9 @@ pub struct ConfigProblem {
 pub type ConfigCheck =
     dyn Fn(Kind, &str, &Value) -> Result<(), ConfigProblem> + Send + Sync + 'static;
 
+/// A look at a data source without reading it; gives what is wrong with it.
+pub type SourceCheck = dyn Fn(&Source) -> Result<(), String> + Send + Sync + 'static;
+
 /// Names that a recipe may use, each with the JSON Schema of its config.
 ///
 /// The schemas are objects in a subset of JSON Schema: `type`, `properties`, `required`,
@@ -54,6 +59,9 @@ pub struct Catalog {
     pub operators: BTreeMap<String, Value>,
     /// Further check of a config by the component itself.
     pub check: Option<Arc<ConfigCheck>>,
+    /// Further check of the data source, whose paths exist and are relative to the current folder:
+    /// a card that is malformed, files that it names and that are missing.
+    pub check_source: Option<Arc<SourceCheck>>,
 }
 
 impl fmt::Debug for Catalog {

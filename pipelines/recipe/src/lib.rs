@@ -6,9 +6,12 @@
 //! [`Catalog`], and nothing here reads a corpus, loads a library, or computes.
 
 mod arms;
+mod bert;
 mod catalog;
 mod checks;
+mod component;
 mod diagnostic;
+mod expect;
 mod files;
 mod interventions;
 mod load;
@@ -23,12 +26,13 @@ mod tree;
 mod words;
 
 pub use arms::{Arm, ArmKind, ArmPlan, BASELINE};
-pub use catalog::{Catalog, ConfigCheck, ConfigProblem, Kind};
+pub use catalog::{Catalog, ConfigCheck, ConfigProblem, Kind, SourceCheck};
+pub use component::{Component, Objective, Optimizer};
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
 pub use load::{load, load_with, Loaded};
 pub use recipe::{
-    Activation, Bert, Component, Data, Design, Device, Evaluate, Experiment, Files, Format, Init,
-    Model, Objective, OnError, Optimizer, Overrides, Precision, Recipe, Report, ReportFormat,
-    Schedule, Source, Split, Tokenizer, Train,
+    Activation, Bert, Data, Design, Device, Evaluate, Experiment, Files, Format, Init, Model,
+    OnError, Overrides, Precision, Recipe, Report, ReportFormat, Schedule, Source, Split,
+    Tokenizer, Train,
 };
 pub use schema::schema;

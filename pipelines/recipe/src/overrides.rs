@@ -6,8 +6,8 @@
 use serde_json::Value;
 
 use crate::{
+    expect::{choice, pick, properties},
     parse::{parse, Origin},
-    reader::{choice, pick, properties},
     tree::{list_index, Content, Entry, Node, Problem, Sources, Span},
     words::{join, list, nearest},
 };

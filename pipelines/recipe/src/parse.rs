@@ -1,7 +1,7 @@
 //! YAML text to a tree with positions.
 //!
 //! Owns the agreement of the two YAML readers: saphyr-parser gives the structure with positions,
-//! serde_yaml says what each plain scalar means and must accept the same text. Must not know what a
+//! serde_yaml gives the values and must see the same structure. Must not know what a
 //! recipe is.
 
 use std::collections::HashMap;
@@ -62,33 +62,71 @@ pub(crate) fn parse(text: &str, origin: Origin, problems: &mut Vec<Problem>) -> 
         nodes: 0,
     }
     .run(text);
-    if problems.len() == before {
-        if let Err(error) = serde_yaml::from_str::<serde_yaml::Value>(text) {
-            let span = error.location().map_or(
-                Span {
-                    source: origin.source,
-                    line: 1,
-                    column: 1 + origin.column,
-                    width: 1,
-                },
-                |at| Span {
-                    source: origin.source,
-                    line: at.line(),
-                    column: at.column() + if at.line() == 1 { origin.column } else { 0 },
-                    width: 1,
-                },
-            );
+    if problems.len() > before {
+        return root;
+    }
+    let mut root = root?;
+    let clash = match serde_yaml::from_str::<serde_yaml::Value>(text) {
+        Ok(value) => overlay(&mut root, value).err().map(|span| {
+            Problem::error(span, "", "readers of YAML understand this differently")
+                .help("put the value in quotes, or write it on one line")
+        }),
+        Err(error) => {
+            let mut span = Span {
+                width: 1,
+                ..root.span
+            };
+            if let Some(at) = error.location() {
+                let shift = if at.line() == 1 { origin.column } else { 0 };
+                (span.line, span.column) = (at.line(), at.column() + shift);
+            }
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or(&message);
-            problems.push(Problem::error(
-                span,
-                "",
-                format!("this is not valid YAML: {message}"),
-            ));
-            return None;
+            let message = format!("this is not valid YAML: {message}");
+            Some(Problem::error(span, "", message))
         }
+    };
+    match clash {
+        Some(clash) => {
+            problems.push(clash);
+            None
+        }
+        None => Some(root),
     }
-    root
+}
+
+/// Puts the values of serde_yaml into the tree; gives the place where the structures differ.
+fn overlay(node: &mut Node, value: serde_yaml::Value) -> Result<(), Span> {
+    use serde_yaml::Value;
+    let span = node.span;
+    match (&mut node.content, value) {
+        (Content::Map(entries), Value::Mapping(map)) => {
+            if entries.len() != map.len() {
+                return Err(span);
+            }
+            for (entry, (key, value)) in entries.iter_mut().zip(map) {
+                if key.as_str().is_some_and(|key| key != entry.key) {
+                    return Err(entry.key_span);
+                }
+                overlay(&mut entry.value, value)?;
+            }
+        }
+        (Content::List(items), Value::Sequence(values)) => {
+            if items.len() != values.len() {
+                return Err(span);
+            }
+            for (item, value) in items.iter_mut().zip(values) {
+                overlay(item, value)?;
+            }
+        }
+        (Content::Map(_) | Content::List(_), _) => return Err(span),
+        (scalar, Value::Null) => *scalar = Content::Null,
+        (scalar, Value::Bool(b)) => *scalar = Content::Bool(b),
+        (scalar, Value::Number(n)) => *scalar = number(&n),
+        (scalar, Value::String(s)) => *scalar = Content::Text(s),
+        (_, Value::Mapping(_) | Value::Sequence(_) | Value::Tagged(_)) => return Err(span),
+    }
+    Ok(())
 }
 
 struct Builder<'p> {
@@ -252,7 +290,9 @@ impl Builder<'_> {
         Some(Node { content, span })
     }
 
-    /// What a scalar means. Plain ones are resolved by serde_yaml, the reader of the values.
+    /// What a scalar means. serde_yaml's reading of the whole text replaces this one; on its own it
+    /// counts only where serde_yaml stops at a mistake, such as a duplicate key, and the rest of the
+    /// file is to be checked all the same.
     fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Content {
         let string = match tag {
             Some(tag) if tag.is_yaml_core_schema() => tag.suffix == "str",
@@ -291,7 +331,6 @@ impl Builder<'_> {
                     Content::Text(key) => Ok((key, node.span)),
                     Content::Bool(b) => Ok((b.to_string(), node.span)),
                     Content::Number(n) => Ok((n.to_string(), node.span)),
-                    Content::Null if node.span.width > 0 => Ok(("null".to_owned(), node.span)),
                     _ => Err(node.span),
                 });
             }
@@ -339,4 +378,108 @@ fn number(n: &serde_yaml::Number) -> Content {
     }
     let x = n.as_f64().unwrap_or(f64::NAN);
     serde_json::Number::from_f64(x).map_or(Content::NotFinite(x), Content::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{json, Value};
+
+    use super::*;
+
+    fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let origin = Origin {
+            source: 0,
+            column: 0,
+        };
+        let node = parse(text, origin, &mut problems);
+        (node, problems)
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>()
+                .prop_filter("JSON has no such number", |x| x.is_finite())
+                .prop_map(Value::from),
+            "[ -~]{0,12}".prop_map(Value::from),
+            "(yes|no|~|null|0x1f|1e5|-\\.5|true|0o7|1_0|<<|é|=|\\.nan)".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map("[a-z.+_ ]{1,8}", inner, 0..5)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Block style, as serde_yaml writes it, and flow style, as JSON is.
+        #[test]
+        fn both_readers_see_the_same_values(value in json_value()) {
+            for text in [serde_yaml::to_string(&value).unwrap(), value.to_string()] {
+                let (node, problems) = read(&text);
+                prop_assert!(problems.is_empty(), "{text}: {problems:?}");
+                let expected: Value = serde_yaml::from_str(&text).unwrap();
+                prop_assert_eq!(node.map_or(Value::Null, |n| n.to_json()), expected, "{}", text);
+            }
+        }
+
+        /// Any text: no panic, every span inside the text, and no value that serde_yaml sees
+        /// differently.
+        #[test]
+        fn any_text_is_read_or_refused(text in "([a-c]|[-:?,{}\\[\\]#&*!|>'\"%@`~.0-9\t\n ]|: |\n  |- ){0,40}") {
+            let (node, problems) = read(&text);
+            let lines = text.lines().count().max(1);
+            for problem in &problems {
+                let line = problem.span.map_or(0, |s| s.line);
+                prop_assert!((1..=lines + 1).contains(&line), "{line} of {text:?}");
+            }
+            if let (Some(node), true) = (node, problems.is_empty()) {
+                let expected: Result<Value, _> = serde_yaml::from_str(&text);
+                if let Ok(expected) = expected {
+                    prop_assert_eq!(node.to_json(), expected, "{:?}", text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_and_value_has_its_place() {
+        let text =
+            "a: {b: [1, 'two'], \"c\": }\nñandú:\n  - x: |\n      text\n    y: &n 5\n  - *n\n";
+        let (node, problems) = read(text);
+        assert!(problems.is_empty(), "{problems:?}");
+        let node = node.unwrap();
+        assert_eq!(
+            node.to_json(),
+            json!({"a": {"b": [1, "two"], "c": null}, "ñandú": [{"x": "text\n", "y": 5}, 5]})
+        );
+        let at = |path: &str| {
+            let span = node.locate(path);
+            (span.line, span.column, span.width)
+        };
+        assert_eq!(at("a"), (1, 4, 1));
+        assert_eq!(at("a.b.0"), (1, 9, 1));
+        assert_eq!(at("a.b.1"), (1, 12, 5));
+        // A value that is not there stands at its key.
+        assert_eq!(at("a.c"), (1, 20, 3));
+        assert_eq!(at("ñandú.0.y"), (5, 8, 4));
+        assert_eq!(at("ñandú.1"), (6, 5, 2));
+        // A path that goes on stands at the last part that is there.
+        assert_eq!(at("ñandú.0.y.z"), (5, 8, 4));
+    }
+
+    #[test]
+    fn the_mark_of_a_text_file_moves_nothing() {
+        let (node, problems) = read("\u{feff}a: 1\n");
+        assert!(problems.is_empty(), "{problems:?}");
+        let span = node.unwrap().locate("a");
+        assert_eq!((span.line, span.column), (1, 4));
+    }
 }

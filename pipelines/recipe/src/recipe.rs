@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use crate::component::{Component, Objective, Optimizer};
 
 /// A pipeline with every default filled in.
 ///
-/// The field names are the keys of the file. Written back with [`Recipe::to_yaml`] it reads as the
-/// same recipe again.
+/// The field names are the keys of the file. Written with [`Recipe::to_yaml`] and loaded again it is
+/// the same recipe. Its arms may then differ: a number that followed from another one, such as
+/// `total_steps` from `max_steps`, is written out and no longer follows what an intervention changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -58,16 +61,6 @@ impl Recipe {
         let value =
             serde_json::to_value(self).map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
         serde_yaml::to_string(&value)
-    }
-
-    /// Reads back what [`Recipe::to_yaml`] wrote. For files that people write use [`crate::load`],
-    /// which fills defaults and explains mistakes.
-    ///
-    /// # Errors
-    /// The text is not a resolved recipe.
-    pub fn from_yaml(text: &str) -> Result<Self, serde_yaml::Error> {
-        let value: Value = serde_yaml::from_str(text)?;
-        serde_json::from_value(value).map_err(<serde_yaml::Error as serde::de::Error>::custom)
     }
 }
 
@@ -180,22 +173,24 @@ pub struct Files {
     pub on_error: OnError,
 }
 
-/// Format of data files.
+/// Format of data files, by the names of the data crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// One JSON object a line.
-    Jsonl,
-    /// One JSON array of objects.
-    Json,
+    JsonLines,
     /// Comma-separated values with a header.
     Csv,
+    /// Tab-separated values with a header.
+    Tsv,
     /// Apache Parquet.
     Parquet,
     /// Plain text, a file is a document.
     Text,
     /// Plain text, documents separated by blank lines.
-    Blocks,
+    TextBlocks,
+    /// One JSON object a file, sections of nested entries with a text each; a section is a document.
+    JsonTree,
 }
 
 /// What to do with a record that cannot be read.
@@ -305,41 +300,6 @@ pub enum Init {
     Xavier,
 }
 
-/// Anything chosen by name with a config of its own: a stopping rule or a curation operator.
-/// In the file a map with one key, `name: {config}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Value", try_from = "Value")]
-pub struct Component {
-    /// Name in the catalog.
-    pub name: String,
-    /// Its config with the defaults of its schema filled in; always an object.
-    pub config: Value,
-}
-
-/// An objective, its weight in the loss, and its config.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Value", try_from = "Value")]
-pub struct Objective {
-    /// Name in the catalog.
-    pub name: String,
-    /// Factor of this objective in the weighted sum.
-    pub weight: f64,
-    /// What the plugin gets. `weight` is in it only if the plugin's own schema declares it.
-    pub config: Value,
-}
-
-/// The optimizer, its base learning rate, and its config.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Value", try_from = "Value")]
-pub struct Optimizer {
-    /// Name in the catalog.
-    pub name: String,
-    /// Peak learning rate; the schedule scales it.
-    pub learning_rate: f64,
-    /// What the plugin gets. `learning_rate` is in it only if the plugin's own schema declares it.
-    pub config: Value,
-}
-
 /// How the learning rate changes over the optimizer steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -423,93 +383,4 @@ pub enum ReportFormat {
     Html,
     /// One Markdown file with figures beside it.
     Markdown,
-}
-
-/// Splits `{name: config}` into its parts.
-fn single(value: Value) -> Result<(String, Map<String, Value>), String> {
-    let Value::Object(map) = value else {
-        return Err("expected a map with one key".to_owned());
-    };
-    let mut entries = map.into_iter();
-    match (entries.next(), entries.next()) {
-        (Some((name, Value::Object(config))), None) => Ok((name, config)),
-        (Some((name, Value::Null)), None) => Ok((name, Map::new())),
-        _ => Err("expected a map with one key and a map as its value".to_owned()),
-    }
-}
-
-/// Takes a number that the host understands out of a config.
-fn host_number(config: &Map<String, Value>, key: &str) -> Result<f64, String> {
-    config
-        .get(key)
-        .and_then(Value::as_f64)
-        .ok_or_else(|| format!("expected a number `{key}`"))
-}
-
-/// Writes `{name: {key: number, ..config}}`.
-fn write_with(name: String, key: &str, number: f64, config: Value) -> Value {
-    let mut inner = Map::new();
-    inner.insert(key.to_owned(), Value::from(number));
-    if let Value::Object(config) = config {
-        inner.extend(config);
-    }
-    Value::Object(Map::from_iter([(name, Value::Object(inner))]))
-}
-
-impl TryFrom<Value> for Component {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let (name, config) = single(value)?;
-        Ok(Self {
-            name,
-            config: Value::Object(config),
-        })
-    }
-}
-
-impl From<Component> for Value {
-    fn from(component: Component) -> Self {
-        Self::Object(Map::from_iter([(component.name, component.config)]))
-    }
-}
-
-impl TryFrom<Value> for Objective {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let (name, config) = single(value)?;
-        Ok(Self {
-            name,
-            weight: host_number(&config, "weight")?,
-            config: Value::Object(config),
-        })
-    }
-}
-
-impl From<Objective> for Value {
-    fn from(objective: Objective) -> Self {
-        write_with(objective.name, "weight", objective.weight, objective.config)
-    }
-}
-
-impl TryFrom<Value> for Optimizer {
-    type Error = String;
-    fn try_from(value: Value) -> Result<Self, String> {
-        let (name, config) = single(value)?;
-        Ok(Self {
-            name,
-            learning_rate: host_number(&config, "learning_rate")?,
-            config: Value::Object(config),
-        })
-    }
-}
-
-impl From<Optimizer> for Value {
-    fn from(optimizer: Optimizer) -> Self {
-        write_with(
-            optimizer.name,
-            "learning_rate",
-            optimizer.learning_rate,
-            optimizer.config,
-        )
-    }
 }

@@ -149,8 +149,8 @@ fn data(catalog: &Catalog) -> Value {
         json!({
             "path": {"type": "string", "minLength": 1, "examples": ["corpus/*.jsonl"],
                 "description": "A path or a glob."},
-            "format": {"type": "string", "enum": ["jsonl", "json", "csv", "parquet", "text", "blocks"],
-                "description": "Format of the files, by their extension when absent. `text` is a document per file, `blocks` are documents separated by blank lines."},
+            "format": {"type": "string", "enum": ["json_lines", "csv", "tsv", "parquet", "text", "text_blocks", "json_tree"],
+                "description": "Format of the files, by their extension when absent. `text` is a document per file, `text_blocks` are documents separated by blank lines, `json_tree` has a document per section."},
             "text": {"type": "string", "minLength": 1, "default": "text",
                 "description": "Field or column that holds the text."},
             "id": {"type": "string", "minLength": 1,
@@ -360,19 +360,26 @@ fn config(kind: Kind, own: &Value) -> Value {
         Kind::StoppingRule | Kind::Operator => None,
     };
     if let Some((key, value)) = host {
-        let required = value.get("default").is_none();
         let properties = schema
             .entry("properties")
             .or_insert_with(|| Value::Object(Map::new()));
+        let mut required = false;
         if let Some(properties) = properties.as_object_mut() {
-            if !properties.contains_key(key) {
-                properties.insert(key.into(), value);
-                if required {
-                    let list = schema.entry("required").or_insert_with(|| json!([]));
-                    if let Some(list) = list.as_array_mut() {
-                        list.push(json!(key));
+            // A component may declare the host's key itself, with other bounds or a default.
+            let declared = properties.entry(key).or_insert_with(|| value.clone());
+            if declared.get("default").is_none() {
+                match (value.get("default"), declared.as_object_mut()) {
+                    (Some(default), Some(declared)) => {
+                        declared.insert("default".into(), default.clone());
                     }
+                    _ => required = true,
                 }
+            }
+        }
+        let names = schema.entry("required").or_insert_with(|| json!([]));
+        if let Some(names) = names.as_array_mut() {
+            if required && !names.contains(&json!(key)) {
+                names.push(json!(key));
             }
         }
     }

@@ -243,6 +243,20 @@ fn a_plugin_checks_its_own_config() {
 }
 
 #[test]
+fn the_data_crate_looks_at_the_source() {
+    let folder = Folder::new();
+    folder.write("recipe.yaml", GOOD);
+    let mut catalog = support::catalog();
+    let card = folder.path("card.yaml");
+    catalog.check_source = Some(std::sync::Arc::new(move |source| {
+        assert_eq!(source.card(), Some(card.as_path()));
+        Err("the card names no files".to_owned())
+    }));
+    let error = ablate_recipe::load(&folder.path("recipe.yaml"), &[], &catalog).unwrap_err();
+    insta::assert_snapshot!(folder.shown(&error));
+}
+
+#[test]
 fn colour_is_only_added() {
     let folder = Folder::new();
     let error = folder
