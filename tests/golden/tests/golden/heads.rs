@@ -2,6 +2,7 @@
 
 use ablate_bert::ParameterSpec;
 use ablate_compiler::ReferenceBackend;
+use ablate_cpu::CpuBackend;
 
 use crate::adamw::Optimizer;
 use crate::case::{Case, CASES};
@@ -43,6 +44,12 @@ type MakeEngine = fn(Model) -> Box<dyn Engine>;
 
 fn reference(model: Model) -> Box<dyn Engine> {
     Box::new(OnBackend::new(&ReferenceBackend, model.graph))
+}
+
+/// Two threads, so that the work is split even where it is tiny.
+fn cpu(model: Model) -> Box<dyn Engine> {
+    let backend = CpuBackend::new(2).unwrap();
+    Box::new(OnBackend::new(&backend, model.graph))
 }
 
 fn in_f64(model: Model) -> Box<dyn Engine> {
@@ -171,6 +178,16 @@ fn check_movement(case: &Case, specs: &[ParameterSpec], found: &Values, toleranc
 #[test]
 fn stock_luminal_matches_pytorch_at_step_zero() {
     check_step_zero(reference, F32);
+}
+
+#[test]
+fn the_cpu_backend_matches_pytorch_at_step_zero() {
+    check_step_zero(cpu, F32);
+}
+
+#[test]
+fn the_cpu_backend_matches_pytorch_over_ten_steps() {
+    check_ten_steps(cpu, F32);
 }
 
 #[test]

@@ -8,3 +8,6 @@ mod engine;
 mod folder;
 mod heads;
 mod model;
+mod objectives;
+mod plugins;
+mod trainer;
