@@ -182,6 +182,10 @@ impl Tokenizer {
             Some(id) => Ok((token.to_owned(), *id)),
             None => Err(DataError::tokenizer(missing(token))),
         };
+        // The crate would append one that is missing, behind the model's embeddings.
+        for token in SPECIAL {
+            special(token)?;
+        }
         let (sep, cls) = (special("[SEP]")?, special("[CLS]")?);
         let failed = |e: tokenizers::Error| DataError::tokenizer(e.to_string());
         // Its defaults are BERT's: `[UNK]`, `##`, at most 100 characters a word.

@@ -14,8 +14,9 @@ use ablate_random::Reader;
 
 use super::lexicon::{capitalised, Lexicon, Topic, ADJECTIVES, NAMES, NOUNS, PLACES, VERBS};
 
-/// Rounds of four moves are 2 to 4, uniform.
-const ROUNDS: std::ops::RangeInclusive<usize> = 2..=4;
+/// Rounds of four moves are 3 to 7, uniform: about 200 words, more than one sequence of 128 holds, so
+/// that most sequences are full.
+const ROUNDS: std::ops::RangeInclusive<usize> = 3..=7;
 /// A noun comes with its usual adjective.
 const USUAL_ADJECTIVE: f64 = 0.85;
 /// A noun does what it usually does.
@@ -363,9 +364,9 @@ mod tests {
         let made = made(n, 7);
         let entropy = made.iter().map(|m| m.surprisal).sum::<f64>() / n as f64;
         let words = made.iter().map(|m| m.words).sum::<usize>() as f64 / n as f64;
-        // Standard errors, mostly from the number of rounds, are 0.15 nats and 0.2 words.
-        assert!((entropy - expected_entropy(7)).abs() < 0.6, "{entropy}");
-        assert!((words - expected_words()).abs() < 0.8, "{words}");
+        // Standard errors, mostly from the number of rounds, are 0.2 nats and 0.4 words.
+        assert!((entropy - expected_entropy(7)).abs() < 0.8, "{entropy}");
+        assert!((words - expected_words()).abs() < 1.5, "{words}");
         // The ratio, where the rounds cancel, is far sharper.
         let (found, expected) = (entropy / words, expected_entropy(7) / expected_words());
         assert!((found - expected).abs() < 2e-3, "{found} {expected}");
@@ -379,9 +380,8 @@ mod tests {
         }
     }
 
-    /// The entropy is that of the text only if no two plans give one text. Texts of all documents
-    /// are distinct here, and equal surprisals of equal texts would show in a smaller grammar; this
-    /// reads the plan back from the text instead.
+    /// The entropy is that of the text only if every choice shows in it: topic, people and rounds are
+    /// read back here, the words of the sentences show their choices by themselves.
     #[test]
     fn the_plan_can_be_read_off_the_text() {
         let lexicon = Lexicon::new(3, 7);
@@ -395,7 +395,7 @@ mod tests {
             assert!(t.names.iter().any(|p| p == words[5]) && words[5] != words[3]);
             assert!(["a", "some"].contains(&words[7]));
             let sentences = m.text.matches('.').count();
-            assert!([10, 14, 18].contains(&sentences), "{sentences}");
+            assert!((14..=30).contains(&sentences) && sentences % 4 == 2);
             for (i, o) in lexicon
                 .topics
                 .iter()

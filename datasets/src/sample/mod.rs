@@ -40,7 +40,7 @@ impl Default for SampleOptions {
     fn default() -> Self {
         SampleOptions {
             seed: 1,
-            documents: 1500,
+            documents: 1200,
             topics: 10,
             duplicates: 0.05,
             noise: 0.03,
