@@ -1,0 +1,228 @@
+//! The command line's grammar.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    a trial failed, a check did not pass, or an error came up while running
+  2    the recipe or the command line is wrong; nothing was run
+  3    interrupted (Ctrl-C); running trials are saved, the same command goes on
+  101  a defect of this program";
+
+/// To make this BERT better, should I work on the data or on the model? Pre-trains every arm of an
+/// experiment from one YAML file and reports the answer with intervals.
+#[derive(Debug, Parser)]
+#[command(name = "ablate", version, after_help = EXIT_CODES)]
+pub struct Args {
+    /// More of what happens inside, on standard error (-v, -vv; or the variable ABLATE_LOG).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run every trial of a pipeline that has no result yet, then write the report.
+    #[command(after_help = EXIT_CODES)]
+    Run(Run),
+    /// Rebuild the report of a run from its records.
+    Report(Report),
+    /// Print a graph of a trial: luminal nodes, or the compiled program.
+    Graph(Graph),
+    /// Check the gradient of every parameter by central differences.
+    Gradcheck(Gradcheck),
+    /// Write or show the exact batches of the first steps.
+    Batches(Batches),
+    /// Print the JSON Schema of recipes.
+    Schema {
+        /// Shared libraries, or folders of them, whose plugins are to be in the schema.
+        #[arg(long = "plugin", value_name = "PATH")]
+        plugins: Vec<PathBuf>,
+    },
+    /// Tell what this machine offers: CPU, threads, GPU, plugins.
+    Doctor,
+    /// Look at plugins.
+    Plugin {
+        /// What to do.
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+}
+
+/// `ablate plugin ...`
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// List everything that recipes can name.
+    List {
+        /// Further shared libraries, or folders of them.
+        #[arg(value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+}
+
+/// A recipe and changes to it.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct RecipeArgs {
+    /// The pipeline, a YAML file.
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: PathBuf,
+    /// Override a value: --set model.bert.layers=4. May be given several times.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// `ablate run`
+#[derive(Debug, ClapArgs)]
+pub struct Run {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Folder of all runs; this one goes into DIR/<pipeline>.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub runs: PathBuf,
+    /// Start over: remove what an earlier run of this pipeline left.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Say nothing but warnings, errors and the place of the report.
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Threads; all cores when not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub threads: Option<u32>,
+    /// Run this seed alone, instead of the recipe's seeds.
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+}
+
+/// `ablate report`
+#[derive(Debug, ClapArgs)]
+pub struct Report {
+    /// The run's folder, for example runs/quickstart.
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// What to write; what the recipe asks for when not given.
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub format: Vec<ReportFormat>,
+}
+
+/// Formats of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// One self-contained page.
+    Html,
+    /// Markdown with figures beside it.
+    Markdown,
+}
+
+/// An arm and a seed of a recipe.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct TrialArgs {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// The arm; the baseline when not given.
+    #[arg(long, value_name = "ARM", default_value = "baseline")]
+    pub arm: String,
+    /// The seed; the recipe's first when not given.
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+}
+
+/// `ablate graph`
+#[derive(Debug, ClapArgs)]
+pub struct Graph {
+    #[command(flatten)]
+    pub trial: TrialArgs,
+    /// Print the compiled program instead of the nodes.
+    #[arg(long)]
+    pub program: bool,
+    /// Which graph of the trial.
+    #[arg(long, value_enum, default_value = "gradient")]
+    pub part: GraphPart,
+    /// Threads; all cores when not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub threads: Option<u32>,
+}
+
+/// Graphs of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphPart {
+    /// Forward and backward of one micro-batch.
+    Gradient,
+    /// Clipping and the optimizer.
+    Update,
+    /// Forward without dropout.
+    Evaluation,
+}
+
+/// `ablate gradcheck`
+#[derive(Debug, ClapArgs)]
+pub struct Gradcheck {
+    #[command(flatten)]
+    pub trial: TrialArgs,
+    /// Rows of the batch.
+    #[arg(long, default_value_t = 2)]
+    pub batch: usize,
+    /// Tokens a row.
+    #[arg(long, default_value_t = 16)]
+    pub sequence: usize,
+    /// Entries of the vocabulary; larger ids are folded into it.
+    #[arg(long, default_value_t = 64)]
+    pub vocabulary: usize,
+    /// Layers; the recipe's when not given.
+    #[arg(long)]
+    pub layers: Option<usize>,
+    /// Width; the recipe's when not given.
+    #[arg(long)]
+    pub hidden: Option<usize>,
+    /// Elements tried of each parameter.
+    #[arg(long, default_value_t = 4)]
+    pub samples: usize,
+}
+
+/// `ablate batches`
+#[derive(Debug, ClapArgs)]
+pub struct Batches {
+    #[command(flatten)]
+    pub trial: TrialArgs,
+    /// Steps, from the first.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub steps: usize,
+    /// Write int64 tensors to this safetensors file.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print this many rows as words.
+    #[arg(long, value_name = "ROWS")]
+    pub show: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_every_exit_code() {
+        for code in [
+            crate::exit::OK,
+            crate::exit::FAILURE,
+            crate::exit::USAGE,
+            crate::exit::INTERRUPTED,
+            crate::exit::PANIC,
+        ] {
+            let listed = EXIT_CODES
+                .lines()
+                .any(|l| l.split_whitespace().next() == Some(&code.to_string()));
+            assert!(listed, "{code}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The commands: each loads what it needs, calls the crate that does the work, and says what came out.
+
+mod doctor;
+mod inspect;
+mod run;
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use ablate_experiment::Plugins;
+use ablate_recipe::{load_with, Catalog, Loaded};
+
+use crate::args::{Args, Command, PluginCommand, RecipeArgs};
+use crate::exit;
+
+/// Runs a command and gives the exit code.
+pub fn dispatch(args: Args) -> u8 {
+    let result = match args.command {
+        Command::Run(args) => run::run(args),
+        Command::Report(args) => run::report(&args),
+        Command::Graph(args) => inspect::graph(&args),
+        Command::Gradcheck(args) => inspect::gradcheck(&args),
+        Command::Batches(args) => inspect::batches(&args),
+        Command::Schema { plugins } => doctor::schema(&plugins),
+        Command::Doctor => doctor::doctor(),
+        Command::Plugin {
+            command: PluginCommand::List { paths },
+        } => doctor::plugins(&paths),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.print();
+            failure.code
+        }
+    }
+}
+
+/// Why a command ended early.
+pub struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    /// Something that broke while working.
+    pub fn running(error: impl Display) -> Self {
+        Failure {
+            code: exit::FAILURE,
+            text: format!("error: {error}\n"),
+        }
+    }
+
+    /// Something wrong with the recipe or the arguments.
+    pub fn usage(error: impl Display) -> Self {
+        Failure {
+            code: exit::USAGE,
+            text: format!("error: {error}\n"),
+        }
+    }
+
+    fn print(&self) {
+        let _ = std::io::stderr().write_all(self.text.as_bytes());
+    }
+}
+
+/// What a command gives: an exit code.
+pub type Outcome = Result<u8, Failure>;
+
+/// Writes to standard output; a closed pipe (`| head`) is no error.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) => Err(Failure::running(format!(
+            "cannot write to standard output: {e}"
+        ))),
+    }
+}
+
+/// A recipe and the plugins it names, checked as a whole.
+pub fn load(args: &RecipeArgs, more_sets: &[String]) -> Result<(Loaded, Plugins), Failure> {
+    let mut found: Option<Plugins> = None;
+    let mut broken: Option<String> = None;
+    let sets: Vec<String> = args.sets.iter().chain(more_sets).cloned().collect();
+    let resolve = |paths: &[std::path::PathBuf]| -> (Catalog, Vec<(usize, String)>) {
+        match Plugins::load(paths) {
+            Ok((plugins, wrong)) => {
+                let catalog = plugins.catalog();
+                found = Some(plugins);
+                (catalog, wrong)
+            }
+            Err(error) => {
+                broken = Some(error.to_string());
+                (Catalog::default(), Vec::new())
+            }
+        }
+    };
+    let loaded = load_with(&args.pipeline, &sets, resolve);
+    if let Some(error) = broken {
+        return Err(Failure::running(error));
+    }
+    let colour = std::io::stderr().is_terminal();
+    match (loaded, found) {
+        (Ok(loaded), Some(plugins)) => {
+            if !loaded.warnings.is_empty() {
+                let _ = write!(std::io::stderr(), "{}", loaded.warnings.render(colour));
+            }
+            Ok((loaded, plugins))
+        }
+        (Err(diagnostics), _) => Err(Failure {
+            code: exit::USAGE,
+            text: diagnostics.render(colour),
+        }),
+        (Ok(_), None) => Err(Failure::running("the recipe was read without its plugins")),
+    }
+}
+
+/// A path as people should see it.
+pub fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,175 @@
+//! `ablate graph`, `ablate gradcheck`, `ablate batches`: looks inside one trial.
+
+use std::path::PathBuf;
+
+use ablate_experiment::gradcheck::{self, Shrink, TOLERANCE};
+use ablate_experiment::show_graph::Part;
+use ablate_experiment::{
+    open_device, show_batches, show_graph, DataSet, DataStore, ExperimentError, Plugins,
+};
+use ablate_recipe::{Arm, Loaded};
+
+use super::{load, print, shown, Failure, Outcome};
+use crate::args::{self, GraphPart, TrialArgs};
+use crate::{exit, table};
+
+/// One trial of a recipe with its data.
+struct Trial {
+    loaded: Loaded,
+    plugins: Plugins,
+    arm: usize,
+    seed: u64,
+    data: DataSet,
+}
+
+impl Trial {
+    fn load(args: &TrialArgs) -> Result<Self, Failure> {
+        let (loaded, plugins) = load(&args.recipe, &[])?;
+        let Some(arm) = loaded.arms.iter().position(|a| a.name == args.arm) else {
+            let known: Vec<&str> = loaded.arms.iter().map(|a| a.name.as_str()).collect();
+            return Err(Failure::usage(ExperimentError::Unknown {
+                what: "arm",
+                name: args.arm.clone(),
+                known: known.join(", "),
+            }));
+        };
+        let seed = match args.seed {
+            Some(seed) => seed,
+            None => loaded.recipe.seeds.first().copied().unwrap_or(0),
+        };
+        let mut store =
+            DataStore::new(&loaded.recipe.data, PathBuf::new()).map_err(Failure::running)?;
+        let data = store
+            .get(&loaded.arms[arm].recipe.data)
+            .map_err(Failure::running)?;
+        Ok(Trial {
+            loaded,
+            plugins,
+            arm,
+            seed,
+            data,
+        })
+    }
+
+    fn arm(&self) -> &Arm {
+        &self.loaded.arms[self.arm]
+    }
+}
+
+/// Prints a graph.
+pub fn graph(args: &args::Graph) -> Outcome {
+    let trial = Trial::load(&args.trial)?;
+    let backend = if args.program {
+        let threads = args.threads.unwrap_or(0) as usize;
+        Some(open_device(trial.arm().recipe.device, threads).map_err(Failure::running)?)
+    } else {
+        None
+    };
+    let part = match args.part {
+        GraphPart::Gradient => Part::Gradient,
+        GraphPart::Update => Part::Update,
+        GraphPart::Evaluation => Part::Evaluation,
+    };
+    let text = show_graph::text(
+        &trial.arm().recipe,
+        &trial.data,
+        &trial.plugins,
+        trial.seed,
+        part,
+        backend.as_deref(),
+    )
+    .map_err(Failure::running)?;
+    print(&text)?;
+    Ok(exit::OK)
+}
+
+/// Checks gradients and prints the table.
+pub fn gradcheck(args: &args::Gradcheck) -> Outcome {
+    let trial = Trial::load(&args.trial)?;
+    let shrink = Shrink {
+        batch: args.batch,
+        sequence: args.sequence,
+        vocabulary: args.vocabulary,
+        layers: args.layers,
+        hidden: args.hidden,
+        samples: args.samples,
+    };
+    let report = gradcheck::run(
+        &trial.arm().recipe,
+        &trial.data,
+        &trial.plugins,
+        trial.seed,
+        shrink,
+    )
+    .map_err(Failure::running)?;
+    if !report.shrunk.is_empty() {
+        print(&format!(
+            "made smaller for the check: {}\n",
+            report.shrunk.join(", ")
+        ))?;
+    }
+    let rows: Vec<Vec<String>> = report
+        .groups
+        .iter()
+        .map(|g| {
+            let good = g.error <= TOLERANCE && g.gradient > 0.0;
+            vec![
+                g.name.clone(),
+                g.parameters.to_string(),
+                g.checked.to_string(),
+                format!("{:.2e}", g.gradient),
+                format!("{:.1e}", g.error),
+                if good { "ok" } else { "WRONG" }.to_owned(),
+            ]
+        })
+        .collect();
+    let header = [
+        "parameter",
+        "layers",
+        "checked",
+        "gradient rms",
+        "relative error",
+        "",
+    ];
+    print(&table::render(&header, &rows))?;
+    if report.passed() {
+        print(&format!(
+            "every gradient is within {TOLERANCE:.0e} of its central difference\n"
+        ))?;
+        Ok(exit::OK)
+    } else {
+        print(&format!(
+            "not every gradient is within {TOLERANCE:.0e} of its central difference, or one is zero throughout\n"
+        ))?;
+        Ok(exit::FAILURE)
+    }
+}
+
+/// Writes or shows batches.
+pub fn batches(args: &args::Batches) -> Outcome {
+    if args.out.is_none() && args.show.is_none() {
+        return Err(Failure::usage(
+            "say where the batches go: --out FILE.safetensors, --show ROWS, or both",
+        ));
+    }
+    if args.steps == 0 {
+        return Err(Failure::usage("--steps must be at least 1"));
+    }
+    let trial = Trial::load(&args.trial)?;
+    let batches = show_batches::collect(
+        &trial.arm().recipe,
+        &trial.data,
+        &trial.plugins,
+        trial.seed,
+        args.steps,
+    )
+    .map_err(Failure::running)?;
+    if let Some(out) = &args.out {
+        batches.write(out).map_err(Failure::running)?;
+        print(&format!("{} steps: {}\n", args.steps, shown(out)))?;
+    }
+    if let Some(rows) = args.show {
+        print(&batches.show(&trial.data.tokenizer, rows))?;
+    }
+    Ok(exit::OK)
+}
