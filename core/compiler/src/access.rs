@@ -24,7 +24,12 @@ pub struct Axis {
 impl Axis {
     /// An axis whose every position reads the buffer.
     pub fn new(size: usize, stride: isize) -> Self {
-        Axis { size, stride, lo: 0, hi: size }
+        Axis {
+            size,
+            stride,
+            lo: 0,
+            hi: size,
+        }
     }
 
     /// True when some positions read zero instead of the buffer.
@@ -135,7 +140,10 @@ impl Access {
             if axis.lo >= axis.hi {
                 return None;
             }
-            let (a, b) = (axis.stride * axis.lo as isize, axis.stride * (axis.hi as isize - 1));
+            let (a, b) = (
+                axis.stride * axis.lo as isize,
+                axis.stride * (axis.hi as isize - 1),
+            );
             low += a.min(b);
             high += a.max(b);
         }
@@ -177,7 +185,10 @@ impl Access {
             }
             axes.push(*axis);
         }
-        Access { axes, offset: self.offset }
+        Access {
+            axes,
+            offset: self.offset,
+        }
     }
 
     /// `self` reads a dense tensor of shape `shape`, each element of which is read through `inner`
@@ -227,7 +238,10 @@ impl Access {
             let times = axis.stride / steps[owner];
             reach[owner] += times * (count as isize - 1);
             users[owner] += 1;
-            axes.push(Axis { stride: times * merged.axes[owner].stride, ..*axis });
+            axes.push(Axis {
+                stride: times * merged.axes[owner].stride,
+                ..*axis
+            });
             owners.push(Some((owner, times)));
         }
         if reach.iter().zip(&sizes).any(|(r, n)| *r >= *n as isize) {
@@ -358,6 +372,8 @@ mod tests {
         let both = read.compose(&[2, 2, 3, 4], &permuted).expect("affine");
         assert_eq!(both, permuted);
         // Read back as [batch, heads * seq, dim]: heads and seq do not merge.
-        assert!(Access::dense(&[2, 6, 4]).compose(&[2, 2, 3, 4], &permuted).is_none());
+        assert!(Access::dense(&[2, 6, 4])
+            .compose(&[2, 2, 3, 4], &permuted)
+            .is_none());
     }
 }

@@ -253,7 +253,10 @@ impl Ir {
                 _ => 2,
             };
             if node.inputs.len() != arity {
-                return fail(id, format!("{} operands instead of {arity}", node.inputs.len()));
+                return fail(
+                    id,
+                    format!("{} operands instead of {arity}", node.inputs.len()),
+                );
             }
             if node.is_empty() {
                 return fail(id, "no elements".into());
@@ -290,7 +293,10 @@ impl Ir {
                 if !fits {
                     return fail(
                         id,
-                        format!("operand {k} is read as {shape:?} for a result {:?}", node.shape),
+                        format!(
+                            "operand {k} is read as {shape:?} for a result {:?}",
+                            node.shape
+                        ),
                     );
                 }
                 if matches!(node.kind, Kind::Gemm(_)) && access.is_guarded() {
@@ -323,7 +329,11 @@ impl fmt::Display for Ir {
                         .axes
                         .iter()
                         .map(|a| {
-                            let guard = if a.is_guarded() { format!("[{}..{}]", a.lo, a.hi) } else { String::new() };
+                            let guard = if a.is_guarded() {
+                                format!("[{}..{}]", a.lo, a.hi)
+                            } else {
+                                String::new()
+                            };
                             format!("{}:{}{guard}", a.size, a.stride)
                         })
                         .collect();

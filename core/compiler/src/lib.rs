@@ -5,7 +5,7 @@
 //! Must not know: BERT, training, any particular device.
 //!
 //! Passes, each verified after it ran: [`passes::import`], [`passes::canonicalize`],
-//! [`passes::onehot`], [`passes::contraction`], [`passes::fusion`] with [`passes::emit`],
+//! [`passes::onehot`], [`passes::layout`], [`passes::contraction`], [`passes::fusion`] with [`passes::emit`],
 //! [`passes::buffers`].
 
 pub mod access;
@@ -35,6 +35,8 @@ pub fn compile(lowered: &Lowered) -> Result<Program, CompileError> {
     ir.verify("canonicalize")?;
     passes::onehot::run(&mut ir);
     ir.verify("onehot")?;
+    passes::layout::run(&mut ir);
+    ir.verify("layout")?;
     passes::contraction::run(&mut ir);
     ir.verify("contraction")?;
     let (mut program, assigned) = passes::emit::run(&ir)?;

@@ -260,7 +260,9 @@ impl Kernel {
         match self {
             Kernel::Row(kernel) => {
                 let stores = kernel.stores.iter().map(|s| s.buffer);
-                stores.chain(kernel.accumulates.iter().map(|a| a.buffer)).collect()
+                stores
+                    .chain(kernel.accumulates.iter().map(|a| a.buffer))
+                    .collect()
             }
             Kernel::Gemm { c, .. } => vec![*c],
             Kernel::Gather { out, .. }
@@ -301,7 +303,12 @@ impl Program {
     pub fn counts(&self) -> std::collections::BTreeMap<(String, &'static str), usize> {
         let mut counts = std::collections::BTreeMap::new();
         for step in &self.steps {
-            *counts.entry((format!("{:?}", step.phase).to_lowercase(), step.kernel.kind())).or_default() += 1;
+            *counts
+                .entry((
+                    format!("{:?}", step.phase).to_lowercase(),
+                    step.kernel.kind(),
+                ))
+                .or_default() += 1;
         }
         counts
     }

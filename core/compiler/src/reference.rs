@@ -38,11 +38,13 @@ struct Loaded {
 
 impl ReferenceSession {
     fn loaded(&self, program: ProgramId) -> Result<&Loaded, BackendError> {
-        self.programs.get(program.0).ok_or_else(|| BackendError::Unknown {
-            what: "program",
-            name: program.0.to_string(),
-            known: format!("0..{}", self.programs.len()),
-        })
+        self.programs
+            .get(program.0)
+            .ok_or_else(|| BackendError::Unknown {
+                what: "program",
+                name: program.0.to_string(),
+                known: format!("0..{}", self.programs.len()),
+            })
     }
 }
 
@@ -50,7 +52,11 @@ impl Session for ReferenceSession {
     fn load(&mut self, graph: Graph) -> Result<ProgramId, BackendError> {
         // Compiled only to count: the number of operations is that of every backend.
         let flops = crate::compile(&graph.lower()?)?.flops();
-        self.programs.push(Loaded { graph, outputs: BTreeMap::new(), flops });
+        self.programs.push(Loaded {
+            graph,
+            outputs: BTreeMap::new(),
+            flops,
+        });
         Ok(ProgramId(self.programs.len() - 1))
     }
 
@@ -73,11 +79,14 @@ impl Session for ReferenceSession {
     }
 
     fn state(&self, name: &str) -> Result<Vec<f32>, BackendError> {
-        self.states.get(name).cloned().ok_or_else(|| BackendError::Unknown {
-            what: "state",
-            name: name.into(),
-            known: self.states.keys().cloned().collect::<Vec<_>>().join(", "),
-        })
+        self.states
+            .get(name)
+            .cloned()
+            .ok_or_else(|| BackendError::Unknown {
+                what: "state",
+                name: name.into(),
+                known: self.states.keys().cloned().collect::<Vec<_>>().join(", "),
+            })
     }
 
     fn run(
@@ -96,11 +105,20 @@ impl Session for ReferenceSession {
 
     fn output(&self, program: ProgramId, name: &str) -> Result<&[f32], BackendError> {
         let loaded = self.loaded(program)?;
-        loaded.outputs.get(name).map(Vec::as_slice).ok_or_else(|| BackendError::Unknown {
-            what: "output",
-            name: name.into(),
-            known: loaded.outputs.keys().cloned().collect::<Vec<_>>().join(", "),
-        })
+        loaded
+            .outputs
+            .get(name)
+            .map(Vec::as_slice)
+            .ok_or_else(|| BackendError::Unknown {
+                what: "output",
+                name: name.into(),
+                known: loaded
+                    .outputs
+                    .keys()
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
     }
 
     fn program_text(&self, program: ProgramId) -> Result<String, BackendError> {

@@ -24,14 +24,26 @@ impl fmt::Display for Program {
                     let (a, b, c) = (self.buffer(*a), self.buffer(*b), self.buffer(*c));
                     write!(f, "{c} = {a} x {b} {}", Shape(gemm))?;
                 }
-                Kernel::Gather { table, index, classes, out, .. } => write!(
+                Kernel::Gather {
+                    table,
+                    index,
+                    classes,
+                    out,
+                    ..
+                } => write!(
                     f,
                     "{} = {}[{} < {classes}]",
                     self.buffer(*out),
                     self.buffer(*table),
                     self.buffer(*index)
                 )?,
-                Kernel::ScatterAdd { value, index, classes, out, .. } => write!(
+                Kernel::ScatterAdd {
+                    value,
+                    index,
+                    classes,
+                    out,
+                    ..
+                } => write!(
                     f,
                     "{}[{} < {classes}] += {}",
                     self.buffer(*out),
@@ -64,7 +76,11 @@ impl fmt::Display for Shape<'_> {
         write!(
             f,
             "[batch {}] m {} n {} k {} {}{}",
-            if batch.is_empty() { "1".into() } else { batch.join("x") },
+            if batch.is_empty() {
+                "1".into()
+            } else {
+                batch.join("x")
+            },
             gemm.m.size,
             gemm.n.size,
             gemm.k.size,
@@ -106,10 +122,21 @@ impl Program {
             }
         }
         for store in &kernel.stores {
-            write!(f, "\n       store {} = {}", self.buffer(store.buffer), store.value)?;
+            write!(
+                f,
+                "\n       store {} = {}",
+                self.buffer(store.buffer),
+                store.value
+            )?;
         }
         for acc in &kernel.accumulates {
-            write!(f, "\n       {:?} over rows {} = {}", acc.op, self.buffer(acc.buffer), acc.value)?;
+            write!(
+                f,
+                "\n       {:?} over rows {} = {}",
+                acc.op,
+                self.buffer(acc.buffer),
+                acc.value
+            )?;
         }
         write!(f, "\n      ")
     }
@@ -120,9 +147,18 @@ struct Axes<'a>(&'a TileAccess);
 impl fmt::Display for Axes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = |axes: &[crate::access::Axis]| -> String {
-            let list: Vec<String> = axes.iter().map(|a| format!("{}:{}", a.size, a.stride)).collect();
+            let list: Vec<String> = axes
+                .iter()
+                .map(|a| format!("{}:{}", a.size, a.stride))
+                .collect();
             list.join(" ")
         };
-        write!(f, " +{} rows({}) cols({})", self.0.offset, part(&self.0.rows), part(&self.0.cols))
+        write!(
+            f,
+            " +{} rows({}) cols({})",
+            self.0.offset,
+            part(&self.0.rows),
+            part(&self.0.cols)
+        )
     }
 }

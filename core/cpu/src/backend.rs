@@ -25,7 +25,10 @@ impl CpuBackend {
     /// # Errors
     /// The threads cannot be started.
     pub fn new(threads: usize) -> Result<Self, BackendError> {
-        Ok(CpuBackend { pool: Arc::new(Pool::new(threads)?), isa: Isa::detect() })
+        Ok(CpuBackend {
+            pool: Arc::new(Pool::new(threads)?),
+            isa: Isa::detect(),
+        })
     }
 
     /// The same backend restricted to portable vector code, for tests and comparisons.
@@ -99,7 +102,11 @@ fn unknown<'a>(
     known: impl Iterator<Item = &'a String>,
 ) -> BackendError {
     let known = known.map(String::as_str).collect::<Vec<_>>().join(", ");
-    BackendError::Unknown { what, name: name.into(), known }
+    BackendError::Unknown {
+        what,
+        name: name.into(),
+        known,
+    }
 }
 
 fn grow(memory: &mut Memory, len: usize) {
@@ -119,11 +126,20 @@ impl CpuSession {
     fn fill_inputs(&mut self, program: usize, feeds: &Feeds) -> Result<(), BackendError> {
         let loaded = &mut self.programs[program];
         for (id, memory) in &mut loaded.inputs {
-            let Place::Input { name, index_bound } = &loaded.program.buffers[*id].place else { continue };
-            let fail = |reason: String| BackendError::Feed { name: name.clone(), reason };
+            let Place::Input { name, index_bound } = &loaded.program.buffers[*id].place else {
+                continue;
+            };
+            let fail = |reason: String| BackendError::Feed {
+                name: name.clone(),
+                reason,
+            };
             let values = feeds.get(name).ok_or_else(|| fail("was not fed".into()))?;
             if values.len() != memory.len() {
-                return Err(fail(format!("{} elements were fed, {} expected", values.len(), memory.len())));
+                return Err(fail(format!(
+                    "{} elements were fed, {} expected",
+                    values.len(),
+                    memory.len()
+                )));
             }
             if let Some(bound) = index_bound {
                 let wrong = |v: &&f32| !(**v >= 0.0 && **v < *bound as f32 && v.fract() == 0.0);
@@ -177,7 +193,8 @@ impl Session for CpuSession {
                     }
                     Some(_) => {}
                     None => {
-                        self.states.insert(name.clone(), (Memory::new(buffer.len), false));
+                        self.states
+                            .insert(name.clone(), (Memory::new(buffer.len), false));
                     }
                 },
                 Place::Input { .. } => {
@@ -205,14 +222,28 @@ impl Session for CpuSession {
         grow(&mut self.arena, program.arena_len);
         let scratch = plans.iter().flatten().map(|p| p.scratch).max().unwrap_or(0);
         self.scratch.iter_mut().for_each(|s| grow(s, scratch));
-        grow(&mut self.partials, plans.iter().flatten().map(|p| p.partial_len).max().unwrap_or(0));
+        grow(
+            &mut self.partials,
+            plans
+                .iter()
+                .flatten()
+                .map(|p| p.partial_len)
+                .max()
+                .unwrap_or(0),
+        );
         let pointers = vec![Shared(std::ptr::null_mut()); program.buffers.len()];
         let outputs = program
             .outputs
             .iter()
             .map(|(name, id)| (name.clone(), vec![0.0; program.buffers[*id].len]))
             .collect();
-        self.programs.push(Loaded { program, plans, inputs, pointers, outputs });
+        self.programs.push(Loaded {
+            program,
+            plans,
+            inputs,
+            pointers,
+            outputs,
+        });
         Ok(ProgramId(self.programs.len() - 1))
     }
 
@@ -241,13 +272,20 @@ impl Session for CpuSession {
         }
     }
 
-    fn run(&mut self, program: ProgramId, feeds: &Feeds, key: RandomKey) -> Result<(), BackendError> {
+    fn run(
+        &mut self,
+        program: ProgramId,
+        feeds: &Feeds,
+        key: RandomKey,
+    ) -> Result<(), BackendError> {
         let loaded = self.loaded(program)?;
         // A state that is read must have been set; one that is only assigned becomes set.
         for step in &loaded.program.steps {
             for buffer in step.kernel.reads() {
                 if let Place::State(name) = &loaded.program.buffers[buffer].place {
-                    if !self.states.get(name).is_some_and(|s| s.1) && !written(&loaded.program, buffer) {
+                    if !self.states.get(name).is_some_and(|s| s.1)
+                        && !written(&loaded.program, buffer)
+                    {
                         return Err(BackendError::MissingState { name: name.clone() });
                     }
                 }
@@ -268,7 +306,12 @@ impl Session for CpuSession {
         // SAFETY: every pointer was resolved above to memory of the length that the program says;
         // the compiler verified that kernels stay inside their buffers.
         self.pool.enter(|| unsafe { steps(loaded, &context) });
-        let Loaded { program, outputs, pointers, .. } = &mut self.programs[program.0];
+        let Loaded {
+            program,
+            outputs,
+            pointers,
+            ..
+        } = &mut self.programs[program.0];
         for (name, id) in &program.outputs {
             if let Some(out) = outputs.get_mut(name) {
                 // SAFETY: resolved above; the run has ended.
@@ -288,7 +331,10 @@ impl Session for CpuSession {
 
     fn output(&self, program: ProgramId, name: &str) -> Result<&[f32], BackendError> {
         let outputs = &self.loaded(program)?.outputs;
-        outputs.get(name).map(Vec::as_slice).ok_or_else(|| unknown("output", name, outputs.keys()))
+        outputs
+            .get(name)
+            .map(Vec::as_slice)
+            .ok_or_else(|| unknown("output", name, outputs.keys()))
     }
 
     fn program_text(&self, program: ProgramId) -> Result<String, BackendError> {
@@ -296,13 +342,18 @@ impl Session for CpuSession {
     }
 
     fn flops(&self, program: ProgramId) -> f64 {
-        self.programs.get(program.0).map_or(0.0, |p| p.program.flops())
+        self.programs
+            .get(program.0)
+            .map_or(0.0, |p| p.program.flops())
     }
 }
 
 /// True when a step writes this very buffer: a value that was placed in a state.
 fn written(program: &Program, buffer: usize) -> bool {
-    program.steps.iter().any(|s| s.kernel.writes().contains(&buffer))
+    program
+        .steps
+        .iter()
+        .any(|s| s.kernel.writes().contains(&buffer))
 }
 
 /// # Safety
@@ -318,16 +369,45 @@ unsafe fn steps(loaded: &Loaded, cx: &Context) {
                         row::run(plan, cx);
                     }
                 }
-                Kernel::Gemm { gemm, a, b, c } => matmul::run(cx.pool, gemm, at(*a), at(*b), at(*c)),
-                Kernel::Gather { table, table_access, class_stride, classes, index, index_access, out } => {
+                Kernel::Gemm { gemm, a, b, c } => {
+                    matmul::run(cx.pool, gemm, at(*a), at(*b), at(*c))
+                }
+                Kernel::Gather {
+                    table,
+                    table_access,
+                    class_stride,
+                    classes,
+                    index,
+                    index_access,
+                    out,
+                } => {
                     index::gather(
-                        cx.pool, at(*table), table_access, *class_stride, *classes, at(*index),
-                        index_access, at(*out),
+                        cx.pool,
+                        at(*table),
+                        table_access,
+                        *class_stride,
+                        *classes,
+                        at(*index),
+                        index_access,
+                        at(*out),
                     );
                 }
-                Kernel::ScatterAdd { value, value_access, index, index_access, classes, out } => {
+                Kernel::ScatterAdd {
+                    value,
+                    value_access,
+                    index,
+                    index_access,
+                    classes,
+                    out,
+                } => {
                     index::scatter_add(
-                        cx.pool, at(*value), value_access, at(*index), index_access, *classes, at(*out),
+                        cx.pool,
+                        at(*value),
+                        value_access,
+                        at(*index),
+                        index_access,
+                        *classes,
+                        at(*out),
                     );
                 }
                 Kernel::Uniform { stream, out } => {

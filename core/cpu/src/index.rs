@@ -83,11 +83,15 @@ pub unsafe fn scatter_add(
             let start = out.add((from * width) as isize);
             std::slice::from_raw_parts_mut(start, (to - from) * width).fill(0.0);
             for row in 0..rows {
-                let Some(class) = class(index, index_access, row, classes) else { continue };
+                let Some(class) = class(index, index_access, row, classes) else {
+                    continue;
+                };
                 if class < from || class >= to {
                     continue;
                 }
-                let Some(first) = row_start(value_access, row) else { continue };
+                let Some(first) = row_start(value_access, row) else {
+                    continue;
+                };
                 let sum = std::slice::from_raw_parts_mut(out.add((class * width) as isize), width);
                 match &value_access.cols[..] {
                     [axis] if axis.stride == 1 && !axis.is_guarded() => {

@@ -56,7 +56,11 @@ pub fn log2(x: f32) -> f32 {
     let result = if x == f32::INFINITY { x } else { result };
     let result = if x == 0.0 { f32::NEG_INFINITY } else { result };
     // Negative or NaN.
-    if x >= 0.0 { result } else { f32::NAN }
+    if x >= 0.0 {
+        result
+    } else {
+        f32::NAN
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +101,10 @@ mod tests {
                 relative = relative.max(error / exact.abs());
             }
         }
-        assert!(absolute < 1.5e-7 && relative < 2.0e-7, "{absolute:e} {relative:e}");
+        assert!(
+            absolute < 1.5e-7 && relative < 2.0e-7,
+            "{absolute:e} {relative:e}"
+        );
         assert_eq!(log2(1.0), 0.0);
         assert_eq!(log2(8.0), 3.0);
         assert_eq!(log2(0.0), f32::NEG_INFINITY);

@@ -21,7 +21,11 @@ pub unsafe fn run(pool: &Pool, gemm: &Gemm, a: Shared, b: Shared, c: Shared) {
     let work = batches * gemm.m.size * gemm.n.size * gemm.k.size;
     let threads = if work < SERIAL { 1 } else { pool.threads() };
     if batches >= threads {
-        let chunks = if threads == 1 { 1 } else { batches.min(threads * 4) };
+        let chunks = if threads == 1 {
+            1
+        } else {
+            batches.min(threads * 4)
+        };
         pool.each(chunks, |chunk| {
             for batch in batches * chunk / chunks..batches * (chunk + 1) / chunks {
                 // SAFETY: the caller's promise; batches have their own part of the result.
@@ -38,7 +42,11 @@ pub unsafe fn run(pool: &Pool, gemm: &Gemm, a: Shared, b: Shared, c: Shared) {
     pool.each(batches * blocks, |chunk| {
         let (batch, block) = (chunk / blocks, chunk % blocks);
         let part = (block * each, ((block + 1) * each).min(side));
-        let (rows, cols) = if by_rows { (part, (0, gemm.n.size)) } else { ((0, gemm.m.size), part) };
+        let (rows, cols) = if by_rows {
+            (part, (0, gemm.n.size))
+        } else {
+            ((0, gemm.m.size), part)
+        };
         // SAFETY: the caller's promise; blocks are disjoint.
         unsafe { one(gemm, batch, a, b, c, rows, cols) };
     });

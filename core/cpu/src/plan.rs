@@ -92,11 +92,16 @@ impl RowPlan {
                 _ => None,
             };
             let direct = kernel.stores.iter().position(|s| {
-                s.value == id && !s.in_place && s.full == (span == Span::Full) && matches!(span, Span::Full | Span::Row)
+                s.value == id
+                    && !s.in_place
+                    && s.full == (span == Span::Full)
+                    && matches!(span, Span::Full | Span::Row)
             });
             let slot = match (slot, direct, span) {
                 (Some(slot), _, _) => slot,
-                (None, Some(store), _) if !matches!(instr, Instr::Load { .. }) => Slot::Stored(store),
+                (None, Some(store), _) if !matches!(instr, Instr::Load { .. }) => {
+                    Slot::Stored(store)
+                }
                 (None, _, Span::Full) => {
                     let at = free.pop().unwrap_or_else(|| take(tile_rows * cols));
                     held[id] = Some(at);
@@ -122,8 +127,10 @@ impl RowPlan {
         };
         let tiles = rows.div_ceil(tile_rows);
         let each = tiles.div_ceil(count.clamp(1, tiles)) * tile_rows;
-        let chunks: Vec<(usize, usize)> =
-            (0..rows).step_by(each).map(|r| (r, (r + each).min(rows))).collect();
+        let chunks: Vec<(usize, usize)> = (0..rows)
+            .step_by(each)
+            .map(|r| (r, (r + each).min(rows)))
+            .collect();
         let mut partial_len = 0;
         let partials = kernel
             .accumulates
@@ -143,14 +150,29 @@ impl RowPlan {
                 _ => None,
             })
             .collect();
-        RowPlan { kernel: kernel.clone(), tile_rows, slots, scratch, chunks, partials, partial_len, streams }
+        RowPlan {
+            kernel: kernel.clone(),
+            tile_rows,
+            slots,
+            scratch,
+            chunks,
+            partials,
+            partial_len,
+            streams,
+        }
     }
 }
 
 /// A load that can be used where it lies.
 fn source(buffer: usize, access: &TileAccess, span: Span, cols: usize) -> Option<Slot> {
     let row_stride = even_rows(access)?;
-    let flat = |row_stride| Some(Slot::Source { buffer, offset: access.offset, row_stride });
+    let flat = |row_stride| {
+        Some(Slot::Source {
+            buffer,
+            offset: access.offset,
+            row_stride,
+        })
+    };
     let still = access.cols.iter().all(|a| a.stride == 0 && !a.is_guarded());
     match span {
         Span::Scalar if still && row_stride == 0 => flat(0),

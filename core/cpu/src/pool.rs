@@ -19,7 +19,10 @@ impl Pool {
             n => n,
         };
         if threads == 1 {
-            return Ok(Pool { pool: None, threads });
+            return Ok(Pool {
+                pool: None,
+                threads,
+            });
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -27,9 +30,14 @@ impl Pool {
             .build()
             .map_err(|e| BackendError::Device {
                 device: "cpu".into(),
-                reason: format!("{threads} threads could not be started: {e}; ask for fewer with --threads"),
+                reason: format!(
+                    "{threads} threads could not be started: {e}; ask for fewer with --threads"
+                ),
             })?;
-        Ok(Pool { pool: Some(pool), threads })
+        Ok(Pool {
+            pool: Some(pool),
+            threads,
+        })
     }
 
     /// Number of threads.
@@ -56,7 +64,9 @@ impl Pool {
 
     /// The number of the calling thread, below [`Pool::threads`]; inside [`Pool::enter`].
     pub fn index(&self) -> usize {
-        rayon::current_thread_index().unwrap_or(0).min(self.threads - 1)
+        rayon::current_thread_index()
+            .unwrap_or(0)
+            .min(self.threads - 1)
     }
 }
 

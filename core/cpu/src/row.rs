@@ -34,7 +34,17 @@ pub unsafe fn run(plan: &RowPlan, cx: &Context) {
     let work = |chunk: usize| {
         let scratch = cx.scratch[cx.pool.index()];
         // SAFETY: the caller's promise; chunks write disjoint rows and partial results.
-        unsafe { Tile { plan, cx, scratch, first: 0, rows: 0, chunk }.chunk() };
+        unsafe {
+            Tile {
+                plan,
+                cx,
+                scratch,
+                first: 0,
+                rows: 0,
+                chunk,
+            }
+            .chunk()
+        };
     };
     cx.pool.each(plan.chunks.len(), work);
     for (acc, at) in plan.kernel.accumulates.iter().zip(&plan.partials) {
@@ -46,7 +56,11 @@ pub unsafe fn run(plan: &RowPlan, cx: &Context) {
             let first = cx.partials.0.add(*at);
             out.copy_from_slice(std::slice::from_raw_parts(first, width));
             for chunk in 1..plan.chunks.len() {
-                let part = Operand { start: first.add(chunk * stride), row_stride: 0, splat: false };
+                let part = Operand {
+                    start: first.add(chunk * stride),
+                    row_stride: 0,
+                    splat: false,
+                };
                 vector::accumulate(cx.isa, acc.op, out.as_mut_ptr(), part, 1, width);
             }
         }
@@ -120,14 +134,20 @@ impl Tile<'_> {
     fn pointer(&self, id: usize) -> *mut f32 {
         match self.plan.slots[id] {
             Slot::Scratch(at) => self.scratch.0.wrapping_add(at),
-            Slot::Source { buffer, offset, row_stride } => {
+            Slot::Source {
+                buffer,
+                offset,
+                row_stride,
+            } => {
                 let start = self.cx.buffers[buffer].0.wrapping_offset(offset);
                 start.wrapping_add(self.first * row_stride)
             }
             Slot::Stored(store) => {
                 let store = &self.plan.kernel.stores[store];
                 let width = if store.full { self.plan.kernel.cols } else { 1 };
-                self.cx.buffers[store.buffer].0.wrapping_add(self.first * width)
+                self.cx.buffers[store.buffer]
+                    .0
+                    .wrapping_add(self.first * width)
             }
         }
     }
@@ -142,7 +162,11 @@ impl Tile<'_> {
             (Span::Full, _) => (self.plan.kernel.cols, false),
             (Span::Row | Span::Column, _) => (0, false),
         };
-        Operand { start, row_stride, splat }
+        Operand {
+            start,
+            row_stride,
+            splat,
+        }
     }
 
     /// # Safety
@@ -156,7 +180,9 @@ impl Tile<'_> {
         }
         let out = self.pointer(id);
         // Without an operand that is one number a row, or the same in every row, the tile is one vector.
-        let flat = |x: &Operand, cols: usize| x.splat && x.row_stride == 0 || !x.splat && x.row_stride == cols;
+        let flat = |x: &Operand, cols: usize| {
+            x.splat && x.row_stride == 0 || !x.splat && x.row_stride == cols
+        };
         match &self.plan.kernel.instrs[id] {
             Instr::Constant(value) => {
                 // SAFETY: a scalar register.
@@ -233,17 +259,24 @@ impl Tile<'_> {
             } else {
                 // One number a row: each row is a vector of one.
                 let x = self.operand(acc.value, Span::Row);
-                Operand { row_stride: usize::from(!x.splat), ..x }
+                Operand {
+                    row_stride: usize::from(!x.splat),
+                    ..x
+                }
             };
             // SAFETY: the partial results are this chunk's own.
-            unsafe { vector::accumulate(isa, acc.op, self.partial(*at, width), x, self.rows, width) };
+            unsafe {
+                vector::accumulate(isa, acc.op, self.partial(*at, width), x, self.rows, width)
+            };
         }
         for (number, store) in plan.kernel.stores.iter().enumerate() {
             if plan.slots[store.value] == Slot::Stored(number) {
                 continue;
             }
             let width = if store.full { plan.kernel.cols } else { 1 };
-            let out = self.cx.buffers[store.buffer].0.wrapping_add(self.first * width);
+            let out = self.cx.buffers[store.buffer]
+                .0
+                .wrapping_add(self.first * width);
             let span = if store.full { Span::Full } else { Span::Row };
             let x = self.operand(store.value, span);
             let (rows, cols) = self.extent(span);
@@ -269,4 +302,3 @@ unsafe fn copy(out: *mut f32, x: Operand, rows: usize, cols: usize) {
         }
     }
 }
-

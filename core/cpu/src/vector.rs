@@ -140,18 +140,21 @@ unsafe fn map2(
 /// # Safety
 /// `out` is valid for `rows * cols` writes, `x` for its reads, and they do not overlap.
 pub unsafe fn unary(isa: Isa, op: Unary, out: *mut f32, x: Operand, rows: usize, cols: usize) {
-    dispatch!(isa, fn run(op: Unary, out: *mut f32, x: Operand, rows: usize, cols: usize) {
-        // SAFETY: the promises of `unary`.
-        unsafe {
-            match op {
-                Unary::Log2 => map1(out, x, rows, cols, math::log2),
-                Unary::Exp2 => map1(out, x, rows, cols, math::exp2),
-                Unary::Sin => map1(out, x, rows, cols, f32::sin),
-                Unary::Sqrt => map1(out, x, rows, cols, f32::sqrt),
-                Unary::Recip => map1(out, x, rows, cols, |x| 1.0 / x),
+    dispatch!(
+        isa,
+        fn run(op: Unary, out: *mut f32, x: Operand, rows: usize, cols: usize) {
+            // SAFETY: the promises of `unary`.
+            unsafe {
+                match op {
+                    Unary::Log2 => map1(out, x, rows, cols, math::log2),
+                    Unary::Exp2 => map1(out, x, rows, cols, math::exp2),
+                    Unary::Sin => map1(out, x, rows, cols, f32::sin),
+                    Unary::Sqrt => map1(out, x, rows, cols, f32::sqrt),
+                    Unary::Recip => map1(out, x, rows, cols, |x| 1.0 / x),
+                }
             }
         }
-    });
+    );
 }
 
 /// `out[row, col] = op(x[row, col], y[row, col])`
@@ -167,19 +170,26 @@ pub unsafe fn binary(
     rows: usize,
     cols: usize,
 ) {
-    dispatch!(isa, fn run(op: Binary, out: *mut f32, x: Operand, y: Operand, rows: usize, cols: usize) {
-        // SAFETY: the promises of `binary`.
-        unsafe {
-            match op {
-                Binary::Add => map2(out, x, y, rows, cols, |x, y| x + y),
-                Binary::Sub => map2(out, x, y, rows, cols, |x, y| x - y),
-                Binary::Mul => map2(out, x, y, rows, cols, |x, y| x * y),
-                Binary::Mod => map2(out, x, y, rows, cols, |x, y| x % y),
-                Binary::LessThan => map2(out, x, y, rows, cols, |x, y| if x < y { 1.0 } else { 0.0 }),
-                Binary::Equal => map2(out, x, y, rows, cols, |x, y| if x == y { 1.0 } else { 0.0 }),
+    dispatch!(
+        isa,
+        fn run(op: Binary, out: *mut f32, x: Operand, y: Operand, rows: usize, cols: usize) {
+            // SAFETY: the promises of `binary`.
+            unsafe {
+                match op {
+                    Binary::Add => map2(out, x, y, rows, cols, |x, y| x + y),
+                    Binary::Sub => map2(out, x, y, rows, cols, |x, y| x - y),
+                    Binary::Mul => map2(out, x, y, rows, cols, |x, y| x * y),
+                    Binary::Mod => map2(out, x, y, rows, cols, |x, y| x % y),
+                    Binary::LessThan => {
+                        map2(out, x, y, rows, cols, |x, y| if x < y { 1.0 } else { 0.0 })
+                    }
+                    Binary::Equal => {
+                        map2(out, x, y, rows, cols, |x, y| if x == y { 1.0 } else { 0.0 })
+                    }
+                }
             }
         }
-    });
+    );
 }
 
 /// Partial sums that a reduction keeps: fixed, so that its order is the same everywhere.
@@ -210,7 +220,11 @@ fn sum(x: &[f32]) -> f32 {
 /// The greater; a NaN once met stays.
 #[inline(always)]
 pub fn greater(a: f32, b: f32) -> f32 {
-    if a > b || a.is_nan() { a } else { b }
+    if a > b || a.is_nan() {
+        a
+    } else {
+        b
+    }
 }
 
 #[inline(always)]
@@ -233,42 +247,58 @@ fn max(x: &[f32]) -> f32 {
 /// # Safety
 /// `out` is valid for `rows` writes, `x` for its reads, and they do not overlap.
 pub unsafe fn reduce(isa: Isa, op: Reduction, out: *mut f32, x: Operand, rows: usize, cols: usize) {
-    dispatch!(isa, fn run(op: Reduction, out: *mut f32, x: Operand, rows: usize, cols: usize) {
-        for row in 0..rows {
-            // SAFETY: the promises of `reduce`.
-            unsafe {
-                let start = x.row(row);
-                *out.add(row) = match (op, x.splat) {
-                    (Reduction::Max, true) => *start,
-                    (Reduction::Sum, true) => *start * cols as f32,
-                    (Reduction::Max, false) => max(std::slice::from_raw_parts(start, cols)),
-                    (Reduction::Sum, false) => sum(std::slice::from_raw_parts(start, cols)),
-                };
+    dispatch!(
+        isa,
+        fn run(op: Reduction, out: *mut f32, x: Operand, rows: usize, cols: usize) {
+            for row in 0..rows {
+                // SAFETY: the promises of `reduce`.
+                unsafe {
+                    let start = x.row(row);
+                    *out.add(row) = match (op, x.splat) {
+                        (Reduction::Max, true) => *start,
+                        (Reduction::Sum, true) => *start * cols as f32,
+                        (Reduction::Max, false) => max(std::slice::from_raw_parts(start, cols)),
+                        (Reduction::Sum, false) => sum(std::slice::from_raw_parts(start, cols)),
+                    };
+                }
             }
         }
-    });
+    );
 }
 
 /// `out[col] = op(out[col], x[row, col])` for each row in order.
 ///
 /// # Safety
 /// `out` is valid for `cols` reads and writes, `x` for its reads, and they do not overlap.
-pub unsafe fn accumulate(isa: Isa, op: Reduction, out: *mut f32, x: Operand, rows: usize, cols: usize) {
-    dispatch!(isa, fn run(op: Reduction, out: *mut f32, x: Operand, rows: usize, cols: usize) {
-        // SAFETY: the promises of `accumulate`.
-        let out = unsafe { std::slice::from_raw_parts_mut(out, cols) };
-        for row in 0..rows {
-            // SAFETY: as above.
-            let (start, len) = (x.row(row), if x.splat { 1 } else { cols });
-            let x = unsafe { std::slice::from_raw_parts(start, len) };
-            match (op, len == cols) {
-                (Reduction::Sum, true) => out.iter_mut().zip(x).for_each(|(o, x)| *o += *x),
-                (Reduction::Max, true) => out.iter_mut().zip(x).for_each(|(o, x)| *o = greater(*o, *x)),
-                (Reduction::Sum, false) => out.iter_mut().for_each(|o| *o += x[0]),
-                (Reduction::Max, false) => out.iter_mut().for_each(|o| *o = greater(*o, x[0])),
+pub unsafe fn accumulate(
+    isa: Isa,
+    op: Reduction,
+    out: *mut f32,
+    x: Operand,
+    rows: usize,
+    cols: usize,
+) {
+    dispatch!(
+        isa,
+        fn run(op: Reduction, out: *mut f32, x: Operand, rows: usize, cols: usize) {
+            // SAFETY: the promises of `accumulate`.
+            let out = unsafe { std::slice::from_raw_parts_mut(out, cols) };
+            for row in 0..rows {
+                // SAFETY: as above.
+                let (start, len) = (x.row(row), if x.splat { 1 } else { cols });
+                let x = unsafe { std::slice::from_raw_parts(start, len) };
+                match (op, len == cols) {
+                    (Reduction::Sum, true) => out.iter_mut().zip(x).for_each(|(o, x)| *o += *x),
+                    (Reduction::Max, true) => out
+                        .iter_mut()
+                        .zip(x)
+                        .for_each(|(o, x)| *o = greater(*o, *x)),
+                    (Reduction::Sum, false) => out.iter_mut().for_each(|o| *o += x[0]),
+                    (Reduction::Max, false) => out.iter_mut().for_each(|o| *o = greater(*o, x[0])),
+                }
             }
         }
-    });
+    );
 }
 
 #[cfg(test)]
@@ -284,27 +314,60 @@ mod tests {
     }
 
     fn vector(x: &[f32], cols: usize) -> Operand {
-        Operand { start: x.as_ptr(), row_stride: cols, splat: false }
+        Operand {
+            start: x.as_ptr(),
+            row_stride: cols,
+            splat: false,
+        }
     }
 
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
         let (rows, cols) = (3, 77);
-        let x: Vec<f32> = (0..rows * cols).map(|i| (i as f32 * 0.37).sin() * 9.0 + 0.1).collect();
-        let y: Vec<f32> = (0..rows * cols).map(|i| (i as f32 * 0.11).cos() * 3.0 + 4.0).collect();
+        let x: Vec<f32> = (0..rows * cols)
+            .map(|i| (i as f32 * 0.37).sin() * 9.0 + 0.1)
+            .collect();
+        let y: Vec<f32> = (0..rows * cols)
+            .map(|i| (i as f32 * 0.11).cos() * 3.0 + 4.0)
+            .collect();
         let run = |isa: Isa| {
             let mut all = vec![];
             let mut out = vec![0.0; rows * cols];
             // SAFETY: the extents fit.
             unsafe {
-                for op in [Unary::Log2, Unary::Exp2, Unary::Sin, Unary::Sqrt, Unary::Recip] {
+                for op in [
+                    Unary::Log2,
+                    Unary::Exp2,
+                    Unary::Sin,
+                    Unary::Sqrt,
+                    Unary::Recip,
+                ] {
                     unary(isa, op, out.as_mut_ptr(), vector(&x, cols), rows, cols);
                     all.extend(out.iter().map(|v| v.to_bits()));
                 }
-                for op in [Binary::Add, Binary::Sub, Binary::Mul, Binary::Mod, Binary::LessThan, Binary::Equal] {
-                    let splat = Operand { start: y.as_ptr(), row_stride: 1, splat: true };
+                for op in [
+                    Binary::Add,
+                    Binary::Sub,
+                    Binary::Mul,
+                    Binary::Mod,
+                    Binary::LessThan,
+                    Binary::Equal,
+                ] {
+                    let splat = Operand {
+                        start: y.as_ptr(),
+                        row_stride: 1,
+                        splat: true,
+                    };
                     for other in [vector(&y, cols), splat] {
-                        binary(isa, op, out.as_mut_ptr(), vector(&x, cols), other, rows, cols);
+                        binary(
+                            isa,
+                            op,
+                            out.as_mut_ptr(),
+                            vector(&x, cols),
+                            other,
+                            rows,
+                            cols,
+                        );
                         all.extend(out.iter().map(|v| v.to_bits()));
                     }
                 }
@@ -324,7 +387,10 @@ mod tests {
             let got = run(isa);
             for (a, b) in portable.iter().zip(&got) {
                 let (a, b) = (f32::from_bits(*a), f32::from_bits(*b));
-                assert!(a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan(), "{isa:?} {a} {b}");
+                assert!(
+                    a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan(),
+                    "{isa:?} {a} {b}"
+                );
             }
         }
     }
@@ -335,7 +401,16 @@ mod tests {
         x[70] = f32::NAN;
         let mut out = [0.0];
         // SAFETY: the extents fit.
-        unsafe { reduce(Isa::detect(), Reduction::Max, out.as_mut_ptr(), vector(&x, 130), 1, 130) };
+        unsafe {
+            reduce(
+                Isa::detect(),
+                Reduction::Max,
+                out.as_mut_ptr(),
+                vector(&x, 130),
+                1,
+                130,
+            )
+        };
         assert!(out[0].is_nan());
     }
 }

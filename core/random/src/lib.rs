@@ -46,13 +46,20 @@ impl Stream {
 
     /// A stream of its own for item `index` (an example, an epoch), independent of its siblings.
     pub fn child(&self, index: u64) -> Self {
-        Self::from_key(splitmix64(splitmix64(self.key() ^ 0x6a09_e667_f3bc_c909) ^ index))
+        Self::from_key(splitmix64(
+            splitmix64(self.key() ^ 0x6a09_e667_f3bc_c909) ^ index,
+        ))
     }
 
     /// The four raw words of block `block` at `step`.
     pub fn block(&self, step: u64, block: u64) -> Block {
         philox4x32(
-            [block as u32, (block >> 32) as u32, step as u32, (step >> 32) as u32],
+            [
+                block as u32,
+                (block >> 32) as u32,
+                step as u32,
+                (step >> 32) as u32,
+            ],
             self.key,
         )
     }
@@ -79,7 +86,11 @@ impl Stream {
 
     /// A reader that hands out the stream's words one after another, for host-side code.
     pub fn reader(&self) -> Reader {
-        Reader { stream: *self, step: 0, next: 0 }
+        Reader {
+            stream: *self,
+            step: 0,
+            next: 0,
+        }
     }
 }
 
@@ -171,7 +182,12 @@ mod tests {
     fn names_seeds_and_children_are_independent() {
         let a = Stream::new(1, "masks");
         assert_eq!(a, Stream::new(1, "masks"));
-        for other in [Stream::new(2, "masks"), Stream::new(1, "order"), a.child(0), a.child(1)] {
+        for other in [
+            Stream::new(2, "masks"),
+            Stream::new(1, "order"),
+            a.child(0),
+            a.child(1),
+        ] {
             let same = (0..1000)
                 .filter(|i| a.u32_at(0, *i) == other.u32_at(0, *i))
                 .count();
@@ -199,7 +215,10 @@ mod tests {
         let mean = u.iter().sum::<f64>() / n as f64;
         assert!((mean - 0.5).abs() < 3e-3, "{mean}");
         let z: Vec<f64> = (0..n).map(|_| r.normal()).collect();
-        let (m, v) = (z.iter().sum::<f64>() / n as f64, z.iter().map(|x| x * x).sum::<f64>() / n as f64);
+        let (m, v) = (
+            z.iter().sum::<f64>() / n as f64,
+            z.iter().map(|x| x * x).sum::<f64>() / n as f64,
+        );
         assert!(m.abs() < 1e-2 && (v - 1.0).abs() < 2e-2, "{m} {v}");
         assert!((0..1000).all(|_| r.truncated_normal().abs() <= 2.0));
         let mut seen = [0u32; 7];

@@ -21,10 +21,6 @@ use crate::objective::{Objective, ObjectiveContext, ObjectiveGraph};
 use crate::optimizer::{Optimizer, SlotSpec, UpdateContext};
 use crate::window::{input_name, Labelled};
 
-/// Classes of a per-sequence label are known to the plugin alone; this is where f32 stops holding
-/// every whole number.
-const ANY_CLASS: usize = 1 << 24;
-
 /// Added to the norm before dividing, as `torch.nn.utils.clip_grad_norm_`.
 const CLIP_EPS: f32 = 1e-6;
 
@@ -163,9 +159,14 @@ fn feature_inputs(
             let input = graph.index_input(&input_name(objective, &key), &[length], bound)?;
             features.insert(key, input);
         }
-        let bound = if per_token { vocabulary } else { ANY_CLASS };
         let key = part("values");
-        let input = graph.index_input(&input_name(objective, &key), &[length], bound)?;
+        let label_name = input_name(objective, &key);
+        // The classes of a per-sequence label are known to the plugin alone.
+        let input = if per_token {
+            graph.index_input(&label_name, &[length], vocabulary)?
+        } else {
+            graph.input(&label_name, &[length])?
+        };
         features.insert(key, input);
         let key = part("weights");
         let input = graph.input(&input_name(objective, &key), &[length])?;

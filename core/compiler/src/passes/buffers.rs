@@ -5,7 +5,9 @@
 //! their lifetimes do not.
 
 use crate::ir::Ir;
-use crate::program::{Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Step, TileAccess};
+use crate::program::{
+    Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Step, TileAccess,
+};
 use crate::CompileError;
 use ablate_graph::ir::Phase;
 
@@ -16,7 +18,11 @@ const ALIGN: usize = 16;
 ///
 /// # Errors
 /// [`CompileError::Invariant`] if the finished plan fails its check.
-pub fn run(program: &mut Program, assigned: &[(String, BufferId)], ir: &Ir) -> Result<(), CompileError> {
+pub fn run(
+    program: &mut Program,
+    assigned: &[(String, BufferId)],
+    ir: &Ir,
+) -> Result<(), CompileError> {
     for (state, buffer) in assigned {
         assign(program, state, *buffer);
     }
@@ -35,8 +41,15 @@ fn elementwise_on(kernel: &RowKernel, buffer: BufferId, full: bool) -> bool {
 
 fn same_position(kernel: &RowKernel, access: &TileAccess, full: bool) -> bool {
     let axes = access.rows.iter().chain(&access.cols).copied().collect();
-    let access = crate::access::Access { axes, offset: access.offset };
-    let len = if full { kernel.rows * kernel.cols } else { kernel.rows };
+    let access = crate::access::Access {
+        axes,
+        offset: access.offset,
+    };
+    let len = if full {
+        kernel.rows * kernel.cols
+    } else {
+        kernel.rows
+    };
     access.is_dense() && access.len() == len
 }
 
@@ -46,14 +59,21 @@ fn assign(program: &mut Program, state: &str, value: BufferId) {
         .filter(|b| program.buffers[*b].place == slot)
         .collect();
     let reads_state = |kernel: &Kernel| kernel.reads().iter().any(|b| readers.contains(b));
-    let writer = program.steps.iter().position(|s| s.kernel.writes().contains(&value));
+    let writer = program
+        .steps
+        .iter()
+        .position(|s| s.kernel.writes().contains(&value));
     let in_arena = matches!(program.buffers[value].place, Place::Arena { .. });
     let direct = in_arena
         && writer.is_some_and(|w| {
-            let later = program.steps[w + 1..].iter().any(|s| reads_state(&s.kernel));
+            let later = program.steps[w + 1..]
+                .iter()
+                .any(|s| reads_state(&s.kernel));
             let itself = match &program.steps[w].kernel {
                 Kernel::Row(kernel) => match kernel.stores.iter().find(|s| s.buffer == value) {
-                    Some(store) => readers.iter().all(|r| elementwise_on(kernel, *r, store.full)),
+                    Some(store) => readers
+                        .iter()
+                        .all(|r| elementwise_on(kernel, *r, store.full)),
                     None => !reads_state(&program.steps[w].kernel),
                 },
                 other => !reads_state(other),
@@ -62,9 +82,10 @@ fn assign(program: &mut Program, state: &str, value: BufferId) {
         });
     if direct {
         if let Some(Kernel::Row(kernel)) = writer.map(|w| &mut program.steps[w].kernel) {
-            let reads = kernel.instrs.iter().any(
-                |i| matches!(i, Instr::Load { buffer, .. } if readers.contains(buffer)),
-            );
+            let reads = kernel
+                .instrs
+                .iter()
+                .any(|i| matches!(i, Instr::Load { buffer, .. } if readers.contains(buffer)));
             for store in kernel.stores.iter_mut().filter(|s| s.buffer == value) {
                 store.in_place = reads;
             }
@@ -81,7 +102,11 @@ fn assign(program: &mut Program, state: &str, value: BufferId) {
         }
     };
     let scope = state.into();
-    program.steps.push(Step { kernel: Kernel::Copy { from: value, to }, scope, phase: Phase::Update });
+    program.steps.push(Step {
+        kernel: Kernel::Copy { from: value, to },
+        scope,
+        phase: Phase::Update,
+    });
 }
 
 /// First and last step that touches each arena buffer.
@@ -110,7 +135,9 @@ fn place(program: &mut Program) {
     order.sort_by_key(|&b| (std::cmp::Reverse(program.buffers[b].len), b));
     let mut placed: Vec<(usize, usize, usize, usize)> = Vec::with_capacity(order.len());
     for buffer in order {
-        let Some((first, last)) = lives[buffer] else { continue };
+        let Some((first, last)) = lives[buffer] else {
+            continue;
+        };
         let len = program.buffers[buffer].len.next_multiple_of(ALIGN);
         let mut taken: Vec<(usize, usize)> = placed
             .iter()
@@ -137,7 +164,10 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
         Err(CompileError::Invariant {
             pass: "buffers",
             node: step,
-            scope: program.steps.get(step).map_or_else(String::new, |s| s.scope.to_string()),
+            scope: program
+                .steps
+                .get(step)
+                .map_or_else(String::new, |s| s.scope.to_string()),
             reason,
         })
     };
@@ -148,7 +178,10 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
             if let Place::Arena { offset } = program.buffers[buffer].place {
                 let len = program.buffers[buffer].len;
                 if !owner.contains(&(offset, offset + len, buffer)) {
-                    return fail(number, format!("buffer {buffer} is read but was overwritten or never written"));
+                    return fail(
+                        number,
+                        format!("buffer {buffer} is read but was overwritten or never written"),
+                    );
                 }
             }
         }
@@ -159,7 +192,9 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
                     return fail(number, format!("buffer {buffer} lies outside the arena"));
                 }
                 let reads = step.kernel.reads();
-                let overlap = owner.iter().any(|(s, e, b)| *s < end && offset < *e && reads.contains(b));
+                let overlap = owner
+                    .iter()
+                    .any(|(s, e, b)| *s < end && offset < *e && reads.contains(b));
                 if overlap {
                     return fail(number, format!("buffer {buffer} overwrites an operand"));
                 }
@@ -171,7 +206,10 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
     for (name, buffer) in &program.outputs {
         if let Place::Arena { offset } = program.buffers[*buffer].place {
             if !owner.contains(&(offset, offset + program.buffers[*buffer].len, *buffer)) {
-                return fail(program.steps.len(), format!("output `{name}` does not survive the run"));
+                return fail(
+                    program.steps.len(),
+                    format!("output `{name}` does not survive the run"),
+                );
             }
         }
     }

@@ -13,8 +13,10 @@ use std::collections::HashMap;
 pub fn run(ir: Ir) -> Ir {
     let mut out = Rewriter::default().rewrite(ir);
     out.remove_dead();
+    super::layout::follow_operands(&mut out);
     merge_reductions(&mut out);
     out.remove_dead();
+    sort_reduced_axes(&mut out);
     split_full_reductions(&mut out);
     out.remove_dead();
     out
@@ -33,7 +35,11 @@ struct Rewriter {
 impl Rewriter {
     fn rewrite(mut self, ir: Ir) -> Ir {
         for node in ir.nodes {
-            let inputs = node.inputs.iter().map(|(id, access)| self.read(*id, access)).collect();
+            let inputs = node
+                .inputs
+                .iter()
+                .map(|(id, access)| self.read(*id, access))
+                .collect();
             let node = Node { inputs, ..node };
             self.shapes.push(node.shape.clone());
             let alias = match self.simplify(&node) {
@@ -46,7 +52,9 @@ impl Rewriter {
             self.alias.push(alias);
         }
         let roots = |me: &mut Self, list: Vec<(String, NodeId)>| -> Vec<(String, NodeId)> {
-            list.into_iter().map(|(name, id)| (name, me.root(id))).collect()
+            list.into_iter()
+                .map(|(name, id)| (name, me.root(id)))
+                .collect()
         };
         let outputs = roots(&mut self, ir.outputs);
         let assigns = roots(&mut self, ir.assigns);
@@ -139,7 +147,10 @@ impl Rewriter {
         if node.kind != Kind::Binary(Binary::Mul) || operand.1.is_guarded() {
             return None;
         }
-        let x = match (self.constant(&node.inputs[0]), self.constant(&node.inputs[1])) {
+        let x = match (
+            self.constant(&node.inputs[0]),
+            self.constant(&node.inputs[1]),
+        ) {
             (_, Some(c)) if c == factor => &node.inputs[0],
             (Some(c), _) if c == factor => &node.inputs[1],
             _ => return None,
@@ -167,7 +178,9 @@ impl Rewriter {
                     .collect()
             })
             .collect();
-        let [first, second] = &less[..] else { return None };
+        let [first, second] = &less[..] else {
+            return None;
+        };
         if first[0] != second[1] || first[1] != second[0] {
             return None;
         }
@@ -184,7 +197,9 @@ impl Rewriter {
             Kind::Reduce { reduced, .. } => {
                 let (input, mut access) = node.inputs[0].clone();
                 let kept = access.axes.len() - reduced;
-                let single = access.axes[kept..].iter().all(|a| a.size == 1 && !a.is_guarded());
+                let single = access.axes[kept..]
+                    .iter()
+                    .all(|a| a.size == 1 && !a.is_guarded());
                 access.axes.truncate(kept);
                 single.then_some((input, access))
             }
@@ -237,7 +252,11 @@ impl Rewriter {
                         } else {
                             return None;
                         };
-                        let id = self.add(Node { kind: Kind::Binary(kind), inputs, ..node.clone() });
+                        let id = self.add(Node {
+                            kind: Kind::Binary(kind),
+                            inputs,
+                            ..node.clone()
+                        });
                         Some((id, dense()))
                     }
                     _ => None,
@@ -266,10 +285,18 @@ fn merge_reductions(ir: &mut Ir) {
     let users = ir.users();
     let roots: Vec<NodeId> = ir.roots().collect();
     for id in 0..ir.nodes.len() {
-        let Kind::Reduce { op, reduced } = ir.nodes[id].kind else { continue };
+        let Kind::Reduce { op, reduced } = ir.nodes[id].kind else {
+            continue;
+        };
         let (inner_id, outer) = ir.nodes[id].inputs[0].clone();
         let inner = &ir.nodes[inner_id];
-        let Kind::Reduce { op: inner_op, reduced: inner_reduced } = inner.kind else { continue };
+        let Kind::Reduce {
+            op: inner_op,
+            reduced: inner_reduced,
+        } = inner.kind
+        else {
+            continue;
+        };
         // A padded zero is neutral for a sum only.
         let neutral = !outer.is_guarded() || op == Reduction::Sum;
         if op != inner_op || !neutral || users[inner_id].len() != 1 || roots.contains(&inner_id) {
@@ -277,12 +304,31 @@ fn merge_reductions(ir: &mut Ir) {
         }
         let (source, full) = inner.inputs[0].clone();
         let kept = full.axes.len() - inner_reduced;
-        let keep = Access { axes: full.axes[..kept].to_vec(), offset: full.offset };
-        let Some(mut both) = outer.compose(&inner.shape, &keep) else { continue };
+        let keep = Access {
+            axes: full.axes[..kept].to_vec(),
+            offset: full.offset,
+        };
+        let Some(mut both) = outer.compose(&inner.shape, &keep) else {
+            continue;
+        };
         both.axes.extend_from_slice(&full.axes[kept..]);
         let node = &mut ir.nodes[id];
-        node.kind = Kind::Reduce { op, reduced: reduced + inner_reduced };
+        node.kind = Kind::Reduce {
+            op,
+            reduced: reduced + inner_reduced,
+        };
         node.inputs[0] = (source, both);
+    }
+}
+
+/// The order of reduced axes is free: the one that walks memory forwards.
+fn sort_reduced_axes(ir: &mut Ir) {
+    for node in &mut ir.nodes {
+        if let Kind::Reduce { reduced, .. } = node.kind {
+            let axes = &mut node.inputs[0].1.axes;
+            let kept = axes.len() - reduced;
+            axes[kept..].sort_by_key(|a| std::cmp::Reverse(a.stride));
+        }
     }
 }
 
@@ -306,7 +352,10 @@ fn split_full_reductions(ir: &mut Ir) {
                     shape: rows.clone(),
                     ..node.clone()
                 });
-                node.kind = Kind::Reduce { op, reduced: rows.len() };
+                node.kind = Kind::Reduce {
+                    op,
+                    reduced: rows.len(),
+                };
                 node.inputs = vec![(out.nodes.len() - 1, Access::dense(&rows))];
             }
         }

@@ -18,7 +18,13 @@ pub struct Product {
 /// Node `id` as a sum over a product, if it is one.
 pub fn product(ir: &Ir, id: NodeId) -> Option<Product> {
     let node = &ir.nodes[id];
-    let Kind::Reduce { op: Reduction::Sum, reduced } = node.kind else { return None };
+    let Kind::Reduce {
+        op: Reduction::Sum,
+        reduced,
+    } = node.kind
+    else {
+        return None;
+    };
     let (source, access) = &node.inputs[0];
     let mul = &ir.nodes[*source];
     if mul.kind != Kind::Binary(Binary::Mul) || access.is_guarded() {
@@ -32,6 +38,11 @@ pub fn product(ir: &Ir, id: NodeId) -> Option<Product> {
         operands: [operand(0)?, operand(1)?],
         kept: access.axes.len() - reduced,
     })
+}
+
+/// True for a sum over a product that the pass makes a matrix product of.
+pub fn is_matrix_product(ir: &Ir, id: NodeId) -> bool {
+    product(ir, id).is_some_and(|p| Roles::of(&p).is_some())
 }
 
 /// Runs the pass.
@@ -56,7 +67,8 @@ pub fn run(ir: &mut Ir) {
         renamed.push(out.nodes.len());
         out.nodes.push(node);
     }
-    let map = |list: &[(String, NodeId)]| list.iter().map(|(n, i)| (n.clone(), renamed[*i])).collect();
+    let map =
+        |list: &[(String, NodeId)]| list.iter().map(|(n, i)| (n.clone(), renamed[*i])).collect();
     out.outputs = map(&source.outputs);
     out.assigns = map(&source.assigns);
     out.remove_dead();
@@ -77,7 +89,12 @@ impl Roles {
     /// The roles, if the product has rows, columns and a common summed axis, and nothing else.
     fn of(product: &Product) -> Option<Roles> {
         let [(_, a), (_, b)] = &product.operands;
-        let mut roles = Roles { batch: vec![], m: vec![], n: vec![], k: vec![] };
+        let mut roles = Roles {
+            batch: vec![],
+            m: vec![],
+            n: vec![],
+            k: vec![],
+        };
         for axis in 0..a.axes.len() {
             if a.axes[axis].size == 1 {
                 continue;
@@ -96,7 +113,13 @@ impl Roles {
 }
 
 /// The levels of one role, neighbouring ones merged where all strides allow.
-fn levels(a: &Access, b: &Access, c: &[isize], axes: &[usize], by: impl Fn(&Level) -> isize) -> Vec<Level> {
+fn levels(
+    a: &Access,
+    b: &Access,
+    c: &[isize],
+    axes: &[usize],
+    by: impl Fn(&Level) -> isize,
+) -> Vec<Level> {
     let mut levels: Vec<Level> = axes
         .iter()
         .map(|&d| Level {
@@ -116,7 +139,10 @@ fn merge(levels: Vec<Level>) -> Vec<Level> {
         if let Some(outer) = out.last_mut() {
             let n = level.size as isize;
             if outer.a == level.a * n && outer.b == level.b * n && outer.c == level.c * n {
-                *outer = Level { size: outer.size * level.size, ..level };
+                *outer = Level {
+                    size: outer.size * level.size,
+                    ..level
+                };
                 continue;
             }
         }
@@ -126,7 +152,12 @@ fn merge(levels: Vec<Level>) -> Vec<Level> {
 }
 
 /// The operand as a dense copy with its own axes in the given order; the access is that of the copy.
-fn packed(ir: &mut Ir, like: &Node, operand: (NodeId, Access), order: &[usize]) -> (NodeId, Access) {
+fn packed(
+    ir: &mut Ir,
+    like: &Node,
+    operand: (NodeId, Access),
+    order: &[usize],
+) -> (NodeId, Access) {
     let mine: Vec<usize> = order
         .iter()
         .copied()
@@ -164,7 +195,13 @@ fn gemm(
     let pack = a.1.is_guarded() || b.1.is_guarded() || two_steps(&a.1, &b.1);
     if pack {
         let order = |own: &[usize]| -> Vec<usize> {
-            roles.batch.iter().chain(own).chain(&roles.k).copied().collect()
+            roles
+                .batch
+                .iter()
+                .chain(own)
+                .chain(&roles.k)
+                .copied()
+                .collect()
         };
         a = packed(ir, &node, a, &order(&roles.m));
         b = packed(ir, &node, b, &order(&roles.n));
@@ -174,7 +211,9 @@ fn gemm(
         // More than one step along a role: the outer ones are looped over like batches. The innermost
         // is the largest, so that the loop is short.
         let mut levels = levels(&a.1, &b.1, &c, axes, |l| l.c);
-        let largest = (0..levels.len()).max_by_key(|&i| levels[i].size).unwrap_or(0);
+        let largest = (0..levels.len())
+            .max_by_key(|&i| levels[i].size)
+            .unwrap_or(0);
         let chosen = levels.remove(largest);
         batch.extend(levels);
         chosen
@@ -189,7 +228,11 @@ fn gemm(
         k: k[0],
         offset: [a.1.offset, b.1.offset],
     };
-    Node { kind: Kind::Gemm(gemm), inputs: vec![a, b], ..node }
+    Node {
+        kind: Kind::Gemm(gemm),
+        inputs: vec![a, b],
+        ..node
+    }
 }
 
 /// A GEMM whose result is only copied into another order writes that order itself.
@@ -199,11 +242,15 @@ fn write_through_copies(ir: &mut Ir) {
             continue;
         }
         let (source, access) = ir.nodes[copy].inputs[0].clone();
-        let Kind::Gemm(gemm) = ir.nodes[source].kind.clone() else { continue };
+        let Kind::Gemm(gemm) = ir.nodes[source].kind.clone() else {
+            continue;
+        };
         if ir.roots().any(|r| r == source) {
             continue;
         }
-        let Some(order) = Reordering::new(&access, ir.nodes[source].len()) else { continue };
+        let Some(order) = Reordering::new(&access, ir.nodes[source].len()) else {
+            continue;
+        };
         let mut gemm = gemm;
         let strides: Option<Vec<isize>> = gemm
             .batch
@@ -214,11 +261,16 @@ fn write_through_copies(ir: &mut Ir) {
         let Some(strides) = strides else { continue };
         // Other readers of the product must be able to read the new order.
         let shape = ir.nodes[source].shape.clone();
-        let Some(inverse) = order.inverse(&shape) else { continue };
+        let Some(inverse) = order.inverse(&shape) else {
+            continue;
+        };
         let readers: Vec<(NodeId, usize)> = (source + 1..ir.nodes.len())
             .flat_map(|user| {
                 let reads = ir.nodes[user].inputs.iter().enumerate();
-                reads.filter(|(_, i)| i.0 == source).map(move |(k, _)| (user, k)).collect::<Vec<_>>()
+                reads
+                    .filter(|(_, i)| i.0 == source)
+                    .map(move |(k, _)| (user, k))
+                    .collect::<Vec<_>>()
             })
             .filter(|(user, _)| *user != copy)
             .collect();
@@ -226,8 +278,15 @@ fn write_through_copies(ir: &mut Ir) {
         let rewritten: Option<Vec<Access>> = readers
             .iter()
             .map(|&(user, k)| {
-                let fixed = matches!(ir.nodes[user].kind, Kind::Gemm(_) | Kind::Gather { .. } | Kind::ScatterAdd { .. });
-                if fixed { None } else { ir.nodes[user].inputs[k].1.compose(&shape, &inverse) }
+                let fixed = matches!(
+                    ir.nodes[user].kind,
+                    Kind::Gemm(_) | Kind::Gather { .. } | Kind::ScatterAdd { .. }
+                );
+                if fixed {
+                    None
+                } else {
+                    ir.nodes[user].inputs[k].1.compose(&shape, &inverse)
+                }
             })
             .collect();
         let Some(rewritten) = rewritten else { continue };
@@ -298,7 +357,10 @@ impl Reordering {
         let mut first = None;
         let mut expected_new = None;
         while left > 1 {
-            let axis = self.axes.iter().find(|a| a.1 <= step && step < a.1 * a.0 as isize && step % a.1 == 0)?;
+            let axis = self
+                .axes
+                .iter()
+                .find(|a| a.1 <= step && step < a.1 * a.0 as isize && step % a.1 == 0)?;
             let times = step / axis.1;
             if axis.0 % times as usize != 0 {
                 return None;
@@ -334,6 +396,6 @@ impl Reordering {
 /// Sums of products with rows and columns that are not matrix products: none remain after the pass.
 pub fn remaining(ir: &Ir) -> usize {
     (0..ir.nodes.len())
-        .filter(|&id| product(ir, id).is_some_and(|p| Roles::of(&p).is_some()))
+        .filter(|&id| is_matrix_product(ir, id))
         .count()
 }

@@ -44,18 +44,35 @@ pub fn members(ir: &Ir) -> Vec<Option<Member>> {
         let member = match node.kind {
             _ if node.is_elementwise() => {
                 // One number a row if it continues such a value.
-                let row = node.inputs.iter().rev().find_map(|(id, access)| match members[*id] {
-                    Some(Member { domain, role: Role::Row })
-                        if access.is_dense() && access.len() == ir.nodes[*id].len() =>
-                    {
-                        Some(Member { domain, role: Role::Row })
-                    }
-                    _ => None,
-                });
+                let row = node
+                    .inputs
+                    .iter()
+                    .rev()
+                    .find_map(|(id, access)| match members[*id] {
+                        Some(Member {
+                            domain,
+                            role: Role::Row,
+                        }) if access.is_dense() && access.len() == ir.nodes[*id].len() => {
+                            Some(Member {
+                                domain,
+                                role: Role::Row,
+                            })
+                        }
+                        _ => None,
+                    });
                 Some(row.unwrap_or_else(|| {
-                    let cols = node.shape.iter().rev().find(|n| **n != 1).copied().unwrap_or(1);
+                    let cols = node
+                        .shape
+                        .iter()
+                        .rev()
+                        .find(|n| **n != 1)
+                        .copied()
+                        .unwrap_or(1);
                     let rows = node.len() / cols;
-                    Member { domain: Domain { rows, cols }, role: Role::Full }
+                    Member {
+                        domain: Domain { rows, cols },
+                        role: Role::Full,
+                    }
                 }))
             }
             Kind::Reduce { reduced, .. } => {
@@ -63,17 +80,30 @@ pub fn members(ir: &Ir) -> Vec<Option<Member>> {
                 let kept = access.axes.len() - reduced;
                 let rows = node.len();
                 let cols = access.len() / rows;
-                let of_row = matches!(members[*input], Some(Member { role: Role::Row, .. }));
+                let of_row = matches!(
+                    members[*input],
+                    Some(Member {
+                        role: Role::Row,
+                        ..
+                    })
+                );
                 let whole = access.is_dense() && access.len() == ir.nodes[*input].len();
                 Some(match members[*input] {
-                    Some(Member { domain, .. }) if of_row && rows == 1 && whole => {
-                        Member { domain, role: Role::Accumulate }
-                    }
-                    _ if !access.is_dense() && reduced_first(access, kept).is_dense() => Member {
-                        domain: Domain { rows: cols, cols: rows },
+                    Some(Member { domain, .. }) if of_row && rows == 1 && whole => Member {
+                        domain,
                         role: Role::Accumulate,
                     },
-                    _ => Member { domain: Domain { rows, cols }, role: Role::Row },
+                    _ if !access.is_dense() && reduced_first(access, kept).is_dense() => Member {
+                        domain: Domain {
+                            rows: cols,
+                            cols: rows,
+                        },
+                        role: Role::Accumulate,
+                    },
+                    _ => Member {
+                        domain: Domain { rows, cols },
+                        role: Role::Row,
+                    },
                 })
             }
             _ => None,
@@ -101,7 +131,12 @@ pub fn split(access: &Access, domain: Domain) -> Option<TileAccess> {
         return None;
     }
     let merge = |axes: &[crate::access::Axis]| {
-        Access { axes: axes.to_vec(), offset: 0 }.merged().axes
+        Access {
+            axes: axes.to_vec(),
+            offset: 0,
+        }
+        .merged()
+        .axes
     };
     Some(TileAccess {
         rows: merge(&access.axes[..at]),
@@ -112,13 +147,25 @@ pub fn split(access: &Access, domain: Domain) -> Option<TileAccess> {
 
 /// The access of a value that is one number a row.
 pub fn rows_only(access: &Access) -> TileAccess {
-    TileAccess { rows: access.merged().axes, cols: vec![], offset: access.offset }
+    TileAccess {
+        rows: access.merged().axes,
+        cols: vec![],
+        offset: access.offset,
+    }
 }
 
 /// True when `user` can take the value of `input`, read through `access`, from a register of the
 /// same kernel.
-pub fn joins(ir: &Ir, members: &[Option<Member>], input: NodeId, access: &Access, user: NodeId) -> bool {
-    let (Some(p), Some(c)) = (members[input], members[user]) else { return false };
+pub fn joins(
+    ir: &Ir,
+    members: &[Option<Member>],
+    input: NodeId,
+    access: &Access,
+    user: NodeId,
+) -> bool {
+    let (Some(p), Some(c)) = (members[input], members[user]) else {
+        return false;
+    };
     if p.domain != c.domain {
         return false;
     }
@@ -133,7 +180,10 @@ pub fn joins(ir: &Ir, members: &[Option<Member>], input: NodeId, access: &Access
         (Role::Row, Role::Row, None) => whole,
         (Role::Row, Role::Full, None) => match split(access, c.domain) {
             Some(tile) => {
-                let rows = Access { axes: tile.rows, offset: tile.offset };
+                let rows = Access {
+                    axes: tile.rows,
+                    offset: tile.offset,
+                };
                 rows.is_dense()
                     && tile.cols.iter().all(|a| a.stride == 0 && !a.is_guarded())
                     && ir.nodes[input].len() == c.domain.rows

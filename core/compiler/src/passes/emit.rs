@@ -10,8 +10,8 @@ use super::fusion::{self, Groups};
 use crate::access::Access;
 use crate::ir::{Ir, Kind, NodeId};
 use crate::program::{
-    Accumulate, Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Span, Step, Store, TileAccess,
-    ValueId,
+    Accumulate, Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Span, Step, Store,
+    TileAccess, ValueId,
 };
 use crate::CompileError;
 use ablate_graph::ir::{LoadKind, Phase};
@@ -73,7 +73,8 @@ impl Repeatable {
                 if source.len() < node.len() {
                     continue;
                 }
-                if matches!(source.kind, Kind::Load(LoadKind::Uniform { .. })) && access.is_dense() {
+                if matches!(source.kind, Kind::Load(LoadKind::Uniform { .. })) && access.is_dense()
+                {
                     continue;
                 }
                 if repeat[*input] && joins(ir, members, *input, access, id) {
@@ -118,9 +119,14 @@ impl Emitter<'_> {
         // Uniform numbers that could not be drawn where they are used are made by kernels of their own.
         let mut steps_before = vec![];
         for (id, node) in self.ir.nodes.iter().enumerate() {
-            if let (Kind::Load(LoadKind::Uniform { stream }), Some(out)) = (&node.kind, self.buffer[id]) {
+            if let (Kind::Load(LoadKind::Uniform { stream }), Some(out)) =
+                (&node.kind, self.buffer[id])
+            {
                 steps_before.push(Step {
-                    kernel: Kernel::Uniform { stream: stream.clone(), out },
+                    kernel: Kernel::Uniform {
+                        stream: stream.clone(),
+                        out,
+                    },
                     scope: node.scope.clone(),
                     phase: node.phase,
                 });
@@ -146,19 +152,34 @@ impl Emitter<'_> {
         let used: Vec<bool> = kernels.iter().map(Option::is_some).collect();
         self.program.steps = steps_before;
         for group in fusion::order(self.groups, &needs, &used) {
-            let Some(kernel) = kernels[group].take() else { continue };
+            let Some(kernel) = kernels[group].take() else {
+                continue;
+            };
             // The label of what is stored last: what the kernel is for.
             let nodes = &self.groups.nodes[group];
-            let id = nodes.iter().rev().find(|n| self.stored[**n]).or(nodes.last());
-            let Some(node) = id.map(|i| &self.ir.nodes[*i]) else { continue };
-            self.program.steps.push(Step { kernel, scope: node.scope.clone(), phase: node.phase });
+            let id = nodes
+                .iter()
+                .rev()
+                .find(|n| self.stored[**n])
+                .or(nodes.last());
+            let Some(node) = id.map(|i| &self.ir.nodes[*i]) else {
+                continue;
+            };
+            self.program.steps.push(Step {
+                kernel,
+                scope: node.scope.clone(),
+                phase: node.phase,
+            });
         }
         for (name, id) in &self.ir.outputs {
             let buffer = self.buffer_of(*id);
             self.program.outputs.push((name.clone(), buffer));
         }
         let assigns = &self.ir.assigns;
-        let assigned = assigns.iter().map(|(name, id)| (name.clone(), self.buffer_of(*id))).collect();
+        let assigned = assigns
+            .iter()
+            .map(|(name, id)| (name.clone(), self.buffer_of(*id)))
+            .collect();
         Ok((self.program, assigned))
     }
 
@@ -166,7 +187,9 @@ impl Emitter<'_> {
         let count = self.groups.nodes.len();
         let mut needs: Vec<Vec<usize>> = vec![vec![]; count];
         for (id, node) in self.ir.nodes.iter().enumerate() {
-            let Some(group) = self.groups.of[id] else { continue };
+            let Some(group) = self.groups.of[id] else {
+                continue;
+            };
             for (input, _) in &node.inputs {
                 if let Some(source) = self.groups.of[*input] {
                     if source != group && !needs[group].contains(&source) {
@@ -187,13 +210,17 @@ impl Emitter<'_> {
         let node = &self.ir.nodes[id];
         let place = match &node.kind {
             Kind::Load(LoadKind::State { name, .. }) => Place::State(name.clone()),
-            Kind::Load(LoadKind::Input { name, index_bound }) => {
-                Place::Input { name: name.clone(), index_bound: *index_bound }
-            }
+            Kind::Load(LoadKind::Input { name, index_bound }) => Place::Input {
+                name: name.clone(),
+                index_bound: *index_bound,
+            },
             Kind::Load(LoadKind::Iota) => Place::Iota,
             _ => Place::Arena { offset: 0 },
         };
-        self.program.buffers.push(Buffer { len: node.len(), place });
+        self.program.buffers.push(Buffer {
+            len: node.len(),
+            place,
+        });
         let buffer = self.program.buffers.len() - 1;
         self.buffer[id] = Some(buffer);
         buffer
@@ -220,9 +247,18 @@ impl Emitter<'_> {
         let tile = |access: &Access, inner: usize| {
             let at = access.axes.len() - inner;
             let part = |axes: &[crate::access::Axis]| {
-                Access { axes: axes.to_vec(), offset: 0 }.merged().axes
+                Access {
+                    axes: axes.to_vec(),
+                    offset: 0,
+                }
+                .merged()
+                .axes
             };
-            TileAccess { rows: part(&access.axes[..at]), cols: part(&access.axes[at..]), offset: access.offset }
+            TileAccess {
+                rows: part(&access.axes[..at]),
+                cols: part(&access.axes[at..]),
+                offset: access.offset,
+            }
         };
         match node.kind {
             Kind::Gemm(gemm) => Ok(Kernel::Gemm {
@@ -231,7 +267,11 @@ impl Emitter<'_> {
                 b: self.demand(node.inputs[1].0),
                 c: self.buffer_of(id),
             }),
-            Kind::Gather { inner, classes, class_stride } => Ok(Kernel::Gather {
+            Kind::Gather {
+                inner,
+                classes,
+                class_stride,
+            } => Ok(Kernel::Gather {
                 table: self.demand(node.inputs[0].0),
                 table_access: tile(&node.inputs[0].1, inner),
                 class_stride,
@@ -258,7 +298,11 @@ impl Emitter<'_> {
         };
         let mut builder = Builder {
             domain,
-            kernel: RowKernel { rows: domain.rows, cols: domain.cols, ..Default::default() },
+            kernel: RowKernel {
+                rows: domain.rows,
+                cols: domain.cols,
+                ..Default::default()
+            },
             values: HashMap::new(),
             loads: HashMap::new(),
         };
@@ -266,7 +310,9 @@ impl Emitter<'_> {
             if !self.stored[id] {
                 continue;
             }
-            let Some(member) = self.members[id] else { continue };
+            let Some(member) = self.members[id] else {
+                continue;
+            };
             let value = self.value(&mut builder, nodes, id)?;
             let buffer = self.buffer_of(id);
             match member.role {
@@ -283,7 +329,12 @@ impl Emitter<'_> {
                     let full = self.ir.nodes[id].len() == domain.cols
                         && !matches!(self.members[self.ir.nodes[id].inputs[0].0],
                             Some(Member { role: Role::Row, domain: d }) if d == domain);
-                    builder.kernel.accumulates.push(Accumulate { value, op, buffer, full });
+                    builder.kernel.accumulates.push(Accumulate {
+                        value,
+                        op,
+                        buffer,
+                        full,
+                    });
                 }
             }
         }
@@ -359,7 +410,10 @@ impl Emitter<'_> {
             _ => split(access, b.domain),
         };
         let Some(tile) = tile else {
-            return Err(self.invariant(user, "an operand does not fit the kernel's rows and columns"));
+            return Err(self.invariant(
+                user,
+                "an operand does not fit the kernel's rows and columns",
+            ));
         };
         if let Kind::Load(LoadKind::Uniform { stream }) = &source.kind {
             let whole = access.len() == source.len() && member.role == Role::Full;
@@ -411,7 +465,10 @@ impl Builder {
         if let Some(value) = self.loads.get(&key) {
             return *value;
         }
-        let value = self.push(Instr::Load { buffer, access: key.1.clone() });
+        let value = self.push(Instr::Load {
+            buffer,
+            access: key.1.clone(),
+        });
         self.loads.insert(key, value);
         value
     }
@@ -432,23 +489,35 @@ fn flatten(kernel: &mut RowKernel) {
     let flat = kernel.accumulates.is_empty()
         && kernel.stores.iter().all(|s| s.full)
         && kernel.cols > 1
-        && kernel.instrs.iter().zip(&kernel.spans).all(|(instr, span)| match instr {
-            Instr::Load { access, .. } => match span {
-                Span::Scalar => true,
-                Span::Full => {
-                    let axes = access.rows.iter().chain(&access.cols).copied().collect();
-                    Access { axes, offset: access.offset }.is_dense()
-                }
-                // A single row has columns only.
-                Span::Column => {
-                    kernel.rows == 1
-                        && Access { axes: access.cols.clone(), offset: access.offset }.is_dense()
-                }
-                Span::Row => false,
-            },
-            Instr::Reduce(..) => false,
-            _ => true,
-        });
+        && kernel
+            .instrs
+            .iter()
+            .zip(&kernel.spans)
+            .all(|(instr, span)| match instr {
+                Instr::Load { access, .. } => match span {
+                    Span::Scalar => true,
+                    Span::Full => {
+                        let axes = access.rows.iter().chain(&access.cols).copied().collect();
+                        Access {
+                            axes,
+                            offset: access.offset,
+                        }
+                        .is_dense()
+                    }
+                    // A single row has columns only.
+                    Span::Column => {
+                        kernel.rows == 1
+                            && Access {
+                                axes: access.cols.clone(),
+                                offset: access.offset,
+                            }
+                            .is_dense()
+                    }
+                    Span::Row => false,
+                },
+                Instr::Reduce(..) => false,
+                _ => true,
+            });
     if !flat {
         return;
     }

@@ -4,7 +4,8 @@
 //! as that of operands it can take from a register. Nodes of one level and grid that feed each other,
 //! or read the same value, share a kernel. Edges between kernels go to a higher level, so that no
 //! circle can arise. Backward nodes wait until the level of their first user, or they would attach
-//! themselves to forward kernels and make those write what only the backward needs.
+//! themselves to forward kernels and make those write what only the backward needs; so do values made
+//! of nothing but leaves, such as dropout masks, which then never reach memory.
 
 use super::domain::{joins, Member};
 use crate::ir::{Ir, NodeId};
@@ -38,7 +39,9 @@ pub fn run(ir: &Ir, members: &[Option<Member>]) -> Groups {
         }
         let mut first: Vec<NodeId> = vec![];
         for &user in &users[id] {
-            let Some(member) = members[user] else { continue };
+            let Some(member) = members[user] else {
+                continue;
+            };
             let same = first.iter().find(|f| {
                 level[**f] == level[user] && members[**f].is_some_and(|m| m.domain == member.domain)
             });
@@ -48,7 +51,10 @@ pub fn run(ir: &Ir, members: &[Option<Member>]) -> Groups {
             }
         }
     }
-    let mut groups = Groups { of: vec![None; count], nodes: vec![] };
+    let mut groups = Groups {
+        of: vec![None; count],
+        nodes: vec![],
+    };
     let mut number = vec![None; count];
     for id in 0..count {
         if ir.nodes[id].is_leaf() {
@@ -79,17 +85,26 @@ fn levels(ir: &Ir, members: &[Option<Member>], users: &[Vec<NodeId>]) -> Vec<usi
             .max()
             .unwrap_or(0);
     }
+    let mut of_leaves: Vec<bool> = Vec::with_capacity(ir.nodes.len());
+    for node in &ir.nodes {
+        let leaves = node.inputs.iter().all(|(i, _)| of_leaves[*i]);
+        of_leaves.push(node.is_leaf() || node.is_elementwise() && leaves);
+    }
     let mut pinned = vec![false; ir.nodes.len()];
     ir.roots().for_each(|r| pinned[r] = true);
     for id in (0..ir.nodes.len()).rev() {
         let node = &ir.nodes[id];
-        if node.is_leaf() || node.phase != Phase::Backward || users[id].is_empty() || pinned[id] {
+        let late = node.phase == Phase::Backward || of_leaves[id];
+        if node.is_leaf() || !late || users[id].is_empty() || pinned[id] {
             continue;
         }
         let latest = users[id]
             .iter()
             .flat_map(|&user| {
-                let reads = ir.nodes[user].inputs.iter().filter(move |(input, _)| *input == id);
+                let reads = ir.nodes[user]
+                    .inputs
+                    .iter()
+                    .filter(move |(input, _)| *input == id);
                 let level = &level;
                 reads.map(move |(_, access)| level[user].saturating_sub(cost(id, access, user)))
             })
@@ -134,8 +149,10 @@ pub fn order(groups: &Groups, needs: &[Vec<usize>], used: &[bool]) -> Vec<usize>
         }
     }
     let key = |g: usize| (groups.nodes[g].last().copied().unwrap_or(0), g);
-    let mut ready: std::collections::BTreeSet<(NodeId, usize)> =
-        (0..count).filter(|&g| used[g] && waiting[g] == 0).map(key).collect();
+    let mut ready: std::collections::BTreeSet<(NodeId, usize)> = (0..count)
+        .filter(|&g| used[g] && waiting[g] == 0)
+        .map(key)
+        .collect();
     let mut order = vec![];
     while let Some((_, group)) = ready.pop_first() {
         order.push(group);

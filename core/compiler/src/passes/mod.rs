@@ -8,4 +8,5 @@ pub mod domain;
 pub mod emit;
 pub mod fusion;
 pub mod import;
+pub mod layout;
 pub mod onehot;

@@ -13,12 +13,22 @@ use ablate_graph::ir::LoadKind;
 /// Runs the pass.
 pub fn run(ir: &mut Ir) {
     for id in 0..ir.nodes.len() {
-        if !matches!(ir.nodes[id].kind, Kind::Reduce { op: Reduction::Sum, .. }) {
+        if !matches!(
+            ir.nodes[id].kind,
+            Kind::Reduce {
+                op: Reduction::Sum,
+                ..
+            }
+        ) {
             continue;
         }
-        let Some(product) = product(ir, id) else { continue };
+        let Some(product) = product(ir, id) else {
+            continue;
+        };
         for hot in 0..2 {
-            let Some(index) = one_hot(ir, &product.operands[hot]) else { continue };
+            let Some(index) = one_hot(ir, &product.operands[hot]) else {
+                continue;
+            };
             let value = product.operands[1 - hot].clone();
             if gather(ir, id, &product, &index, &value) || scatter(ir, id, &product, &index, &value)
             {
@@ -63,7 +73,12 @@ fn one_hot(ir: &Ir, operand: &(NodeId, Access)) -> Option<Index> {
         if access.axes[class_axis].stride != 0 || access.is_guarded() {
             continue;
         }
-        return Some(Index { node: *index, access, class_axis, classes });
+        return Some(Index {
+            node: *index,
+            access,
+            class_axis,
+            classes,
+        });
     }
     None
 }
@@ -98,9 +113,16 @@ fn gather(
     if width <= 1 {
         return false;
     }
-    let rows = Access { axes: rows.axes[..kept - inner].to_vec(), offset: rows.offset };
+    let rows = Access {
+        axes: rows.axes[..kept - inner].to_vec(),
+        offset: rows.offset,
+    };
     let node = &mut ir.nodes[id];
-    node.kind = Kind::Gather { inner, classes: index.classes, class_stride };
+    node.kind = Kind::Gather {
+        inner,
+        classes: index.classes,
+        class_stride,
+    };
     node.inputs = vec![(table.0, without(&table.1, kept)), (index.node, rows)];
     true
 }
@@ -126,7 +148,10 @@ fn scatter(
     let order: Vec<usize> = (kept..rank).chain(inner_axes).collect();
     let rows: Vec<usize> = (kept..rank).collect();
     let node = &mut ir.nodes[id];
-    node.kind = Kind::ScatterAdd { inner: kept - 1, classes: index.classes };
+    node.kind = Kind::ScatterAdd {
+        inner: kept - 1,
+        classes: index.classes,
+    };
     node.inputs = vec![
         (value.0, value.1.permuted(&order)),
         (index.node, index.access.permuted(&rows)),
