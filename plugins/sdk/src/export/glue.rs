@@ -122,6 +122,12 @@ unsafe fn create<C: DeserializeOwned, T>(
         let text = if text.is_empty() { "{}" } else { text };
         // Through a value, so that messages name keys and not columns of text that nobody wrote.
         let value: Value = serde_json::from_str(text).map_err(|e| Error::Config(e.to_string()))?;
+        if !value.is_object() {
+            // Serde would take a list for the fields in order.
+            return Err(Error::Config(format!(
+                "a configuration is an object, not {value}"
+            )));
+        }
         let config = serde_json::from_value(value).map_err(|e| Error::Config(e.to_string()))?;
         let instance = Box::new(Instance {
             tables,
