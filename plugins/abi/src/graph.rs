@@ -81,7 +81,7 @@ pub struct GraphApi {
     pub struct_size: u32,
     /// Not used, 0.
     pub reserved: u32,
-    /// Writes the sizes of `t` to `dims` (room for [`MAX_RANK`]) and their number to `rank`.
+    /// Writes the sizes of `t` to `dims` (room for [`MAX_RANK`](crate::MAX_RANK)) and their number to `rank`.
     pub shape: Option<
         unsafe extern "C" fn(
             cx: *mut GraphContext,
@@ -225,7 +225,7 @@ pub struct GraphApi {
             out: *mut Tensor,
         ) -> Status,
     >,
-    /// `x [.., in]` times `weight [out, in]` transposed, plus `bias [out]` unless [`NO_TENSOR`].
+    /// `x [.., in]` times `weight [out, in]` transposed, plus `bias [out]` unless [`NO_TENSOR`](crate::NO_TENSOR).
     pub linear: Option<
         unsafe extern "C" fn(
             cx: *mut GraphContext,
@@ -286,7 +286,7 @@ pub struct GraphApi {
         ) -> Status,
     >,
     /// Losses `[..]` of `logits [.., classes]` against whole-number `labels [..]`, times `weights
-    /// [..]` unless [`NO_TENSOR`].
+    /// [..]` unless [`NO_TENSOR`](crate::NO_TENSOR).
     pub cross_entropy: Option<
         unsafe extern "C" fn(
             cx: *mut GraphContext,

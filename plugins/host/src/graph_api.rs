@@ -3,6 +3,8 @@
 //! SAFETY of every function here: by the ABI the plugin passes the context of the running call, views
 //! and arrays that are valid during the call, and a writable `out`; contexts are checked by tag.
 
+mod views;
+
 use ablate_abi::{
     binary, reduce, unary, GraphApi, GraphContext, Status, Str, Tensor as Handle, MAX_RANK,
 };
@@ -246,104 +248,6 @@ unsafe extern "C" fn reduce(
     }
 }
 
-unsafe extern "C" fn permute(
-    cx: *mut GraphContext,
-    a: Handle,
-    order: *const u32,
-    rank: u32,
-    out: *mut Handle,
-) -> Status {
-    unsafe {
-        node(cx, out, |c| {
-            let a = c.get(a)?;
-            Ok(c.graph().permute(&a, &axes(order, rank)?)?)
-        })
-    }
-}
-
-unsafe extern "C" fn reshape(
-    cx: *mut GraphContext,
-    a: Handle,
-    dims: *const u64,
-    rank: u32,
-    out: *mut Handle,
-) -> Status {
-    unsafe {
-        node(cx, out, |c| {
-            let a = c.get(a)?;
-            Ok(c.graph().reshape(&a, &shape(dims, rank)?)?)
-        })
-    }
-}
-
-unsafe extern "C" fn expand(
-    cx: *mut GraphContext,
-    a: Handle,
-    dims: *const u64,
-    rank: u32,
-    out: *mut Handle,
-) -> Status {
-    unsafe {
-        node(cx, out, |c| {
-            let a = c.get(a)?;
-            Ok(c.graph().expand(&a, &shape(dims, rank)?)?)
-        })
-    }
-}
-
-unsafe extern "C" fn slice(
-    cx: *mut GraphContext,
-    a: Handle,
-    axis: u32,
-    start: u64,
-    end: u64,
-    out: *mut Handle,
-) -> Status {
-    unsafe {
-        node(cx, out, |c| {
-            let a = c.get(a)?;
-            Ok(c.graph()
-                .slice(&a, axis as usize, size(start)?, size(end)?)?)
-        })
-    }
-}
-
-unsafe extern "C" fn pad(
-    cx: *mut GraphContext,
-    a: Handle,
-    axis: u32,
-    before: u64,
-    after: u64,
-    out: *mut Handle,
-) -> Status {
-    unsafe {
-        node(cx, out, |c| {
-            let a = c.get(a)?;
-            Ok(c.graph()
-                .pad(&a, axis as usize, size(before)?, size(after)?)?)
-        })
-    }
-}
-
-unsafe extern "C" fn concat(
-    cx: *mut GraphContext,
-    tensors: *const Handle,
-    count: u32,
-    axis: u32,
-    out: *mut Handle,
-) -> Status {
-    unsafe {
-        node(cx, out, |c| {
-            let parts = array(tensors, count as usize, "the list of tensors")?
-                .iter()
-                .map(|t| c.get(*t))
-                .collect::<Result<Vec<_>, _>>()?;
-            let parts: Vec<&Tensor> = parts.iter().collect();
-            Ok(c.graph().concat(&parts, axis as usize)?)
-        })
-    }
-}
-
 unsafe extern "C" fn matmul(
     cx: *mut GraphContext,
     a: Handle,
@@ -506,12 +410,12 @@ pub(crate) static TABLE: GraphApi = GraphApi {
     binary_scalar: Some(binary_scalar),
     select: Some(select),
     reduce: Some(reduce),
-    permute: Some(permute),
-    reshape: Some(reshape),
-    expand: Some(expand),
-    slice: Some(slice),
-    pad: Some(pad),
-    concat: Some(concat),
+    permute: Some(views::permute),
+    reshape: Some(views::reshape),
+    expand: Some(views::expand),
+    slice: Some(views::slice),
+    pad: Some(views::pad),
+    concat: Some(views::concat),
     matmul: Some(matmul),
     linear: Some(linear),
     gather: Some(gather),

@@ -372,7 +372,7 @@ fn the_nsp_head_is_berts() {
     );
     let (loss, right) = score(&logits, &[1, 0, 0], &[1.0, 1.0, 0.0]);
     let found = built.run.outputs["loss"][0];
-    // Exponential and logarithm go through base two, with ln 2 rounded to f32.
+    // Exponential and logarithm go through base two, by constants rounded to f32.
     assert!((found - loss).abs() < 1e-6 * loss, "{found} against {loss}");
     assert_eq!(built.run.outputs["accuracy"][0], right);
     let shapes: Vec<_> = built.heads.iter().map(|s| s.shape.clone()).collect();

@@ -1,0 +1,140 @@
+//! The C functions of an optimizer.
+
+use super::*;
+
+/// The table of an optimizer.
+pub const fn optimizer_api<T: Optimizer>() -> OptimizerApi {
+    // SAFETY of all functions below: as in `objective_api`.
+    unsafe extern "C" fn make<T: Optimizer>(
+        h: *const Host,
+        c: Str,
+        out: *mut *mut c_void,
+    ) -> Status {
+        unsafe { create::<T::Config, T>(h, c, out, T::new) }
+    }
+    unsafe extern "C" fn rate<T: Optimizer>(i: *mut c_void, out: *mut f64) -> Status {
+        unsafe { with::<T>(i, |plugin, _| put(out, plugin.base_learning_rate())) }
+    }
+    unsafe extern "C" fn slots<T: Optimizer>(
+        i: *mut c_void,
+        dims: *const u64,
+        rank: u32,
+        into: *mut Declarations,
+    ) -> Status {
+        unsafe {
+            with::<T>(i, |plugin, tables| {
+                let declare = tables
+                    .declare
+                    .slot
+                    .ok_or(Error::Unsupported("declare.slot"))?;
+                let shape: Vec<usize> = slice(dims, rank as usize)
+                    .iter()
+                    .map(|d| *d as usize)
+                    .collect();
+                for slot in plugin.slots(&shape) {
+                    let dims = widen(&slot.shape);
+                    let spec = SlotSpec {
+                        struct_size: size_of::<SlotSpec>() as u32,
+                        rank: dims.len() as u32,
+                        name: Str::new(slot.name),
+                        dims: dims.as_ptr(),
+                        initial: slot.initial,
+                    };
+                    tables.check(declare(into, &spec))?;
+                }
+                Ok(())
+            })
+        }
+    }
+    unsafe extern "C" fn scalar_names<T: Optimizer>(
+        i: *mut c_void,
+        into: *mut Declarations,
+    ) -> Status {
+        unsafe {
+            with::<T>(i, |plugin, tables| {
+                let declare = tables
+                    .declare
+                    .scalar
+                    .ok_or(Error::Unsupported("declare.scalar"))?;
+                for name in plugin.scalar_names() {
+                    tables.check(declare(into, Str::new(name)))?;
+                }
+                Ok(())
+            })
+        }
+    }
+    unsafe extern "C" fn scalars<T: Optimizer>(
+        i: *mut c_void,
+        step: u64,
+        learning_rate: f64,
+        values: *mut f64,
+        count: usize,
+    ) -> Status {
+        unsafe {
+            with::<T>(i, |plugin, _| {
+                let found = plugin.scalars(step, learning_rate)?;
+                if found.len() != count {
+                    return Err(Error::Other(format!(
+                        "`{}` gives {} scalars where {count} were declared",
+                        T::NAME,
+                        found.len()
+                    )));
+                }
+                for (at, value) in found.into_iter().enumerate() {
+                    put(values.wrapping_add(at), value)?;
+                }
+                Ok(())
+            })
+        }
+    }
+    unsafe extern "C" fn update<T: Optimizer>(
+        i: *mut c_void,
+        cx: *mut GraphContext,
+        input: *const UpdateInput,
+        output: *mut UpdateOutput,
+    ) -> Status {
+        unsafe {
+            with::<T>(i, |plugin, tables| {
+                let input = read_sized(input)
+                    .map_err(|e| Error::Other(format!("the update cannot be read: {e:?}")))?;
+                let room = read_sized(output.cast_const())
+                    .map_err(|e| Error::Other(format!("the results cannot be written: {e:?}")))?;
+                let updated = plugin.update(
+                    &GraphBuilder { cx, tables },
+                    &Parameter {
+                        name: input.name.get().unwrap_or("?"),
+                        parameter: Tensor::new(input.parameter),
+                        gradient: Tensor::new(input.gradient),
+                        // `Tensor` is a transparent wrapper of the handle.
+                        slots: slice(input.slots.cast(), input.slot_count),
+                        scalars: slice(input.scalars.cast(), input.scalar_count),
+                        decays: input.decay != 0,
+                    },
+                )?;
+                if updated.slots.len() != input.slot_count {
+                    return Err(Error::Other(format!(
+                        "`{}` returns {} slots where {} were declared",
+                        T::NAME,
+                        updated.slots.len(),
+                        input.slot_count
+                    )));
+                }
+                for (at, slot) in updated.slots.iter().enumerate() {
+                    put(room.slots.wrapping_add(at), slot.handle)?;
+                }
+                put(&raw mut (*output).parameter, updated.parameter.handle)
+            })
+        }
+    }
+    OptimizerApi {
+        struct_size: size_of::<OptimizerApi>() as u32,
+        reserved: 0,
+        create: Some(make::<T>),
+        destroy: Some(destroy::<T>),
+        base_learning_rate: Some(rate::<T>),
+        slots: Some(slots::<T>),
+        scalar_names: Some(scalar_names::<T>),
+        scalars: Some(scalars::<T>),
+        update: Some(update::<T>),
+    }
+}
