@@ -68,6 +68,7 @@ impl Backend for CpuBackend {
             arena: Memory::new(0),
             partials: Memory::new(0),
             scratch,
+            scratch_pointers: vec![],
             iotas: BTreeMap::new(),
         }))
     }
@@ -79,6 +80,8 @@ struct Loaded {
     plans: Vec<Option<RowPlan>>,
     /// Buffers of the fed inputs, by buffer.
     inputs: BTreeMap<usize, Memory>,
+    /// States that must be set before a run.
+    needs: Vec<String>,
     /// Pointers by buffer; made anew each run, kept to save the allocation.
     pointers: Vec<Shared>,
     /// Outputs, copied out of the arena, which the next program overwrites.
@@ -93,6 +96,7 @@ struct CpuSession {
     arena: Memory,
     partials: Memory,
     scratch: Vec<Memory>,
+    scratch_pointers: Vec<Shared>,
     iotas: BTreeMap<usize, Memory>,
 }
 
@@ -222,6 +226,7 @@ impl Session for CpuSession {
         grow(&mut self.arena, program.arena_len);
         let scratch = plans.iter().flatten().map(|p| p.scratch).max().unwrap_or(0);
         self.scratch.iter_mut().for_each(|s| grow(s, scratch));
+        self.scratch_pointers = self.scratch.iter().map(|s| Shared(s.pointer())).collect();
         grow(
             &mut self.partials,
             plans
@@ -237,8 +242,10 @@ impl Session for CpuSession {
             .iter()
             .map(|(name, id)| (name.clone(), vec![0.0; program.buffers[*id].len]))
             .collect();
+        let needs = needed_states(&program);
         self.programs.push(Loaded {
             program,
+            needs,
             plans,
             inputs,
             pointers,
@@ -278,28 +285,20 @@ impl Session for CpuSession {
         feeds: &Feeds,
         key: RandomKey,
     ) -> Result<(), BackendError> {
-        let loaded = self.loaded(program)?;
         // A state that is read must have been set; one that is only assigned becomes set.
-        for step in &loaded.program.steps {
-            for buffer in step.kernel.reads() {
-                if let Place::State(name) = &loaded.program.buffers[buffer].place {
-                    if !self.states.get(name).is_some_and(|s| s.1)
-                        && !written(&loaded.program, buffer)
-                    {
-                        return Err(BackendError::MissingState { name: name.clone() });
-                    }
-                }
+        for name in &self.loaded(program)?.needs {
+            if !self.states.get(name).is_some_and(|s| s.1) {
+                return Err(BackendError::MissingState { name: name.clone() });
             }
         }
         self.fill_inputs(program.0, feeds)?;
         self.resolve(program.0)?;
-        let scratch: Vec<Shared> = self.scratch.iter().map(|s| Shared(s.pointer())).collect();
         let loaded = &self.programs[program.0];
         let context = Context {
             pool: &self.pool,
             isa: self.isa,
             buffers: &loaded.pointers,
-            scratch: &scratch,
+            scratch: &self.scratch_pointers,
             partials: Shared(self.partials.pointer()),
             key,
         };
@@ -348,12 +347,24 @@ impl Session for CpuSession {
     }
 }
 
-/// True when a step writes this very buffer: a value that was placed in a state.
-fn written(program: &Program, buffer: usize) -> bool {
-    program
-        .steps
-        .iter()
-        .any(|s| s.kernel.writes().contains(&buffer))
+/// States that some step reads before any step has written them.
+fn needed_states(program: &Program) -> Vec<String> {
+    let mut needs: Vec<String> = vec![];
+    for step in &program.steps {
+        for buffer in step.kernel.reads() {
+            if let Place::State(name) = &program.buffers[buffer].place {
+                // A value that was placed in a state has a buffer of its own, which is written.
+                let made_here = program
+                    .steps
+                    .iter()
+                    .any(|s| s.kernel.writes().contains(&buffer));
+                if !made_here && !needs.contains(name) {
+                    needs.push(name.clone());
+                }
+            }
+        }
+    }
+    needs
 }
 
 /// # Safety

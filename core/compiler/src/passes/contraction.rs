@@ -4,7 +4,7 @@
 //! a contraction whatever its axes' order: each axis is a batch, row, column or summed axis by the
 //! strides alone. So forward and backward products, transposed or batched, are found by one rule.
 
-use crate::access::{dense_strides, Access};
+use crate::access::{dense_strides, Access, Axis};
 use crate::ir::{Binary, Gemm, Ir, Kind, Level, Node, NodeId, Reduction};
 
 /// A sum over a product, seen from the axes of the sum.
@@ -32,7 +32,10 @@ pub fn product(ir: &Ir, id: NodeId) -> Option<Product> {
     }
     let operand = |k: usize| {
         let (id, inner) = &mul.inputs[k];
-        Some((*id, access.compose(&mul.shape, inner)?))
+        let access = access.compose(&mul.shape, inner)?;
+        // A broadcast that is padded has the axis after all, though no stride shows it.
+        let hidden = access.axes.iter().any(|a| a.is_guarded() && a.stride == 0);
+        (!hidden).then_some((*id, access))
     };
     Some(Product {
         operands: [operand(0)?, operand(1)?],
@@ -167,7 +170,10 @@ fn packed(
     let shape = reading.shape();
     let mut access = operand.1.clone();
     access.offset = 0;
-    access.axes.iter_mut().for_each(|a| a.stride = 0);
+    access
+        .axes
+        .iter_mut()
+        .for_each(|a| *a = Axis::new(a.size, 0));
     for (d, stride) in mine.iter().zip(dense_strides(&shape)) {
         access.axes[*d].stride = stride;
     }

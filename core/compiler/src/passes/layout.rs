@@ -27,7 +27,11 @@ pub fn follow_operands(ir: &mut Ir) {
         let Some((_, access)) = whole else { continue };
         let mut order: Vec<usize> = (0..node.shape.len()).collect();
         order.sort_by_key(|&j| std::cmp::Reverse(access.axes[j].stride));
-        let moved: Vec<usize> = order.iter().copied().filter(|&j| node.shape[j] > 1).collect();
+        let moved: Vec<usize> = order
+            .iter()
+            .copied()
+            .filter(|&j| node.shape[j] > 1)
+            .collect();
         if moved.windows(2).any(|w| w[0] > w[1]) {
             reorder(ir, id, &order, &users[id]);
         }

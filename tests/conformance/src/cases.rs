@@ -1,0 +1,360 @@
+//! Fixed graphs: every operation in shapes that a careless kernel gets wrong.
+
+use crate::Case;
+use ablate_graph::{GraphError, Tensor};
+
+type Build = fn(&mut Case) -> Result<(), GraphError>;
+
+/// Name and builder of every case.
+pub const CASES: &[(&str, Build)] = &[
+    ("elementwise", elementwise),
+    ("broadcast", broadcast),
+    ("reductions", reductions),
+    ("views", views),
+    ("matrix products", matrix_products),
+    ("softmax", softmax),
+    ("layer norm", layer_norm),
+    ("look-ups", look_ups),
+    ("cross-entropy", cross_entropy),
+    ("dropout", dropout),
+    ("uniform through a view", uniform_view),
+    ("long rows", long_rows),
+    ("many rows", many_rows),
+    ("states", states),
+    ("attention", attention),
+    ("numbers at the edges", edges),
+];
+
+/// Builds a case.
+///
+/// # Errors
+/// The graph refuses it: a defect of the suite.
+pub fn build(build: Build) -> Result<Case, GraphError> {
+    let mut case = Case::default();
+    build(&mut case)?;
+    Ok(case)
+}
+
+fn loss(case: &mut Case, y: &Tensor) -> Result<(), GraphError> {
+    let s = case.graph.sin(y)?;
+    let loss = case.graph.sum_all(&s)?;
+    case.output(&loss)?;
+    case.gradients(&loss)
+}
+
+fn elementwise(case: &mut Case) -> Result<(), GraphError> {
+    let x = case.parameter("x", &[3, 7])?;
+    let y = case.parameter("y", &[3, 7])?;
+    let g = &mut case.graph;
+    let positive = g.square(&x)?;
+    let positive = g.add_scalar(&positive, 0.3)?;
+    let all = [
+        g.add(&x, &y)?,
+        g.sub(&x, &y)?,
+        g.mul(&x, &y)?,
+        g.div(&x, &positive)?,
+        g.neg(&x)?,
+        g.sqrt(&positive)?,
+        g.rsqrt(&positive)?,
+        g.recip(&positive)?,
+        g.exp(&x)?,
+        g.log(&positive)?,
+        g.exp2(&x)?,
+        g.log2(&positive)?,
+        g.sin(&x)?,
+        g.cos(&x)?,
+        g.tanh(&x)?,
+        g.sigmoid(&x)?,
+        g.erf(&x)?,
+        g.gelu(&x)?,
+        g.gelu_tanh(&x)?,
+        g.silu(&x)?,
+        g.relu(&x)?,
+        g.abs(&x)?,
+        g.maximum(&x, &y)?,
+        g.minimum(&x, &y)?,
+        g.clamp(&x, -0.2, 0.4)?,
+        g.less(&x, &y)?,
+        g.greater_equal(&x, &y)?,
+        g.not_equal(&x, &y)?,
+        g.modulo(&x, &positive)?,
+    ];
+    let cond = g.greater(&x, &y)?;
+    let chosen = g.select(&cond, &x, &y)?;
+    let mut sum = chosen.clone();
+    for t in &all[..25] {
+        sum = case.graph.add(&sum, t)?;
+    }
+    for t in &all {
+        case.output(t)?;
+    }
+    case.output(&chosen)?;
+    loss(case, &sum)
+}
+
+fn broadcast(case: &mut Case) -> Result<(), GraphError> {
+    let x = case.parameter("x", &[2, 3, 4])?;
+    let row = case.parameter("row", &[4])?;
+    let column = case.parameter("column", &[3, 1])?;
+    let plane = case.parameter("plane", &[2, 1, 4])?;
+    let one = case.parameter("one", &[])?;
+    let mut y = x;
+    for t in [&row, &column, &plane, &one] {
+        let g = &mut case.graph;
+        let product = g.mul(&y, t)?;
+        y = g.add(&product, t)?;
+    }
+    case.output(&y)?;
+    loss(case, &y)
+}
+
+fn reductions(case: &mut Case) -> Result<(), GraphError> {
+    let x = case.parameter("x", &[3, 4, 2, 5])?;
+    let mut total = case.graph.scalar(0.0);
+    for axes in [
+        &[0][..],
+        &[1],
+        &[2],
+        &[3],
+        &[0, 1],
+        &[2, 3],
+        &[0, 3],
+        &[1, 2],
+        &[0, 1, 2, 3],
+    ] {
+        let g = &mut case.graph;
+        let sum = g.sum(&x, axes, false)?;
+        let max = g.max(&x, axes, true)?;
+        let mean = g.mean(&x, axes, false)?;
+        let variance = g.variance(&x, axes, true)?;
+        for t in [sum, max, mean, variance] {
+            case.output(&t)?;
+            let s = case.graph.sin(&t)?;
+            let s = case.graph.sum_all(&s)?;
+            total = case.graph.add(&total, &s)?;
+        }
+    }
+    case.output(&total)?;
+    case.gradients(&total)
+}
+
+fn views(case: &mut Case) -> Result<(), GraphError> {
+    let x = case.parameter("x", &[2, 3, 4])?;
+    let y = case.parameter("y", &[2, 5, 4])?;
+    let g = &mut case.graph;
+    let turned = g.permute(&x, &[2, 0, 1])?;
+    let flat = g.reshape(&turned, &[8, 3])?;
+    let cut = g.slice(&y, 1, 1, 4)?;
+    let padded = g.pad(&cut, 2, 1, 2)?;
+    let exponential = g.exp2(&padded)?;
+    let joined = g.concat(&[&x, &y, &cut], 1)?;
+    let squared = g.square(&joined)?;
+    let swapped = g.transpose(&squared, 0, 2)?;
+    let wide = g.expand(&flat, &[2, 8, 3])?;
+    let back = g.reshape(&swapped, &[4 * 11, 2])?;
+    let all = [flat, padded, exponential, joined, swapped, wide, back];
+    let mut total = case.graph.scalar(0.0);
+    for t in &all {
+        case.output(t)?;
+        let s = case.graph.sin(t)?;
+        let s = case.graph.sum_all(&s)?;
+        total = case.graph.add(&total, &s)?;
+    }
+    case.gradients(&total)
+}
+
+fn matrix_products(case: &mut Case) -> Result<(), GraphError> {
+    let shapes: [(&[usize], &[usize], bool); 8] = [
+        (&[5, 3], &[3, 4], false),
+        (&[5, 3], &[4, 3], true),
+        (&[2, 5, 3], &[2, 3, 4], false),
+        (&[2, 5, 3], &[3, 4], false),
+        (&[2, 1, 5, 3], &[7, 3, 4], false),
+        (&[2, 7, 1, 3], &[2, 7, 6, 3], true),
+        (&[1, 3], &[3, 1], false),
+        (&[97, 130], &[101, 130], true),
+    ];
+    let mut total = case.graph.scalar(0.0);
+    for (i, (a, b, transposed)) in shapes.into_iter().enumerate() {
+        let a = case.parameter(&format!("a{i}"), a)?;
+        let b = case.parameter(&format!("b{i}"), b)?;
+        let g = &mut case.graph;
+        let c = if transposed {
+            g.matmul_t(&a, &b)?
+        } else {
+            g.matmul(&a, &b)?
+        };
+        case.output(&c)?;
+        let s = case.graph.sin(&c)?;
+        let s = case.graph.sum_all(&s)?;
+        total = case.graph.add(&total, &s)?;
+    }
+    // Both operands transposed views of one tensor.
+    let x = case.parameter("x", &[4, 6])?;
+    let g = &mut case.graph;
+    let turned = g.transpose(&x, 0, 1)?;
+    let gram = g.matmul(&turned, &x)?;
+    case.output(&gram)?;
+    let s = case.graph.sum_all(&gram)?;
+    total = case.graph.add(&total, &s)?;
+    case.gradients(&total)
+}
+
+fn softmax(case: &mut Case) -> Result<(), GraphError> {
+    let x = case.parameter("x", &[3, 4, 5])?;
+    let mut total = case.graph.scalar(0.0);
+    for axis in 0..3 {
+        let p = case.graph.softmax(&x, axis)?;
+        let l = case.graph.log_softmax(&x, axis)?;
+        let product = case.graph.mul(&p, &l)?;
+        case.output(&p)?;
+        case.output(&l)?;
+        let s = case.graph.sum_all(&product)?;
+        total = case.graph.add(&total, &s)?;
+    }
+    case.gradients(&total)
+}
+
+fn layer_norm(case: &mut Case) -> Result<(), GraphError> {
+    let x = case.parameter("x", &[3, 5, 17])?;
+    let gamma = case.parameter("gamma", &[17])?;
+    let beta = case.parameter("beta", &[17])?;
+    let y = case.graph.layer_norm(&x, &gamma, &beta, 1e-5)?;
+    case.output(&y)?;
+    loss(case, &y)
+}
+
+fn look_ups(case: &mut Case) -> Result<(), GraphError> {
+    let table = case.parameter("table", &[13, 6])?;
+    let index = case.index("index", &[4, 5], 13)?;
+    let rows = case.graph.gather(&table, &index)?;
+    case.output(&rows)?;
+    let hot = case.graph.one_hot(&index, 13)?;
+    case.output(&hot)?;
+    let pick = case.index("pick", &[4, 5], 6)?;
+    let picked = case.graph.take_along(&rows, &pick)?;
+    case.output(&picked)?;
+    let s = case.graph.sin(&rows)?;
+    let s = case.graph.sum_all(&s)?;
+    let p = case.graph.sum_all(&picked)?;
+    let total = case.graph.add(&s, &p)?;
+    case.gradients(&total)
+}
+
+fn cross_entropy(case: &mut Case) -> Result<(), GraphError> {
+    let logits = case.parameter("logits", &[6, 9])?;
+    let labels = case.index("labels", &[6], 9)?;
+    let weights = case.input("weights", &[6])?;
+    let losses = case.graph.cross_entropy(&logits, &labels, Some(&weights))?;
+    case.output(&losses)?;
+    let total = case.graph.sum_all(&losses)?;
+    case.gradients(&total)
+}
+
+fn dropout(case: &mut Case) -> Result<(), GraphError> {
+    let x = case.parameter("x", &[5, 33])?;
+    let w = case.parameter("w", &[33, 33])?;
+    let y = case.graph.dropout(&x, 0.25, "first")?;
+    let y = case.graph.linear(&y, &w, None)?;
+    let y = case.graph.dropout(&y, 0.5, "second")?;
+    case.output(&y)?;
+    loss(case, &y)
+}
+
+fn uniform_view(case: &mut Case) -> Result<(), GraphError> {
+    let u = case.graph.uniform("numbers", &[6, 70])?;
+    let turned = case.graph.transpose(&u, 0, 1)?;
+    case.output(&u)?;
+    case.output(&turned)?;
+    let sum = case.graph.sum(&turned, &[0], false)?;
+    case.output(&sum)
+}
+
+fn long_rows(case: &mut Case) -> Result<(), GraphError> {
+    let x = case.parameter("x", &[3, 5001])?;
+    let bias = case.parameter("bias", &[5001])?;
+    let y = case.graph.add(&x, &bias)?;
+    let p = case.graph.log_softmax(&y, 1)?;
+    let s = case.graph.square(&p)?;
+    let total = case.graph.sum_all(&s)?;
+    case.output(&total)?;
+    case.gradients(&total)
+}
+
+fn many_rows(case: &mut Case) -> Result<(), GraphError> {
+    let x = case.parameter("x", &[20_011, 3])?;
+    let gamma = case.parameter("gamma", &[3])?;
+    let y = case.graph.mul(&x, &gamma)?;
+    let m = case.graph.max(&y, &[1], true)?;
+    let y = case.graph.sub(&y, &m)?;
+    let squared = case.graph.square(&y)?;
+    let total = case.graph.mean(&squared, &[0, 1], false)?;
+    case.output(&total)?;
+    case.gradients(&total)
+}
+
+fn states(case: &mut Case) -> Result<(), GraphError> {
+    let p = case.parameter("p", &[5, 3])?;
+    let a = case.parameter("a", &[4])?;
+    let b = case.parameter("b", &[4])?;
+    let g = &mut case.graph;
+    let fresh = g.state("fresh", &[5])?;
+    let half = g.mul_scalar(&p, 0.5)?;
+    let shifted = g.add(&half, &p)?;
+    let old = g.sum(&p, &[1], false)?;
+    g.assign(&p, &shifted)?;
+    // Each takes the other's old value.
+    g.assign(&a, &b)?;
+    g.assign(&b, &a)?;
+    g.assign(&fresh, &old)?;
+    let total = g.sum_all(&p)?;
+    case.output(&old)?;
+    case.output(&total)
+}
+
+fn attention(case: &mut Case) -> Result<(), GraphError> {
+    let (batch, seq, heads, dim) = (2, 5, 3, 4);
+    let x = case.input("x", &[batch, seq, heads * dim])?;
+    let mask = case.input("mask", &[batch, seq])?;
+    let mut parts = vec![];
+    for name in ["q", "k", "v"] {
+        let w = case.parameter(name, &[heads * dim, heads * dim])?;
+        let b = case.parameter(&format!("{name}.bias"), &[heads * dim])?;
+        let y = case.graph.linear(&x, &w, Some(&b))?;
+        let y = case.graph.reshape(&y, &[batch, seq, heads, dim])?;
+        parts.push(case.graph.permute(&y, &[0, 2, 1, 3])?);
+    }
+    let g = &mut case.graph;
+    let s = g.matmul_t(&parts[0], &parts[1])?;
+    let s = g.mul_scalar(&s, 0.5)?;
+    let m = g.reshape(&mask, &[batch, 1, 1, seq])?;
+    let s = g.add(&s, &m)?;
+    let p = g.softmax(&s, 3)?;
+    let p = g.dropout(&p, 0.2, "attention")?;
+    let y = g.matmul(&p, &parts[2])?;
+    let y = g.permute(&y, &[0, 2, 1, 3])?;
+    let y = g.reshape(&y, &[batch, seq, heads * dim])?;
+    let w = case.parameter("o", &[heads * dim, heads * dim])?;
+    let y = case.graph.linear(&y, &w, None)?;
+    case.output(&y)?;
+    loss(case, &y)
+}
+
+fn edges(case: &mut Case) -> Result<(), GraphError> {
+    let x = case.graph.input("x", &[8])?;
+    case.feeds
+        .set("x", vec![0.0, -0.0, 1e-38, 1e30, -1e30, 100.0, -100.0, 1.0]);
+    let g = &mut case.graph;
+    let all = [
+        g.exp(&x)?,
+        g.tanh(&x)?,
+        g.sigmoid(&x)?,
+        g.gelu(&x)?,
+        g.softmax(&x, 0)?,
+        g.log_softmax(&x, 0)?,
+    ];
+    for t in &all {
+        case.output(t)?;
+    }
+    Ok(())
+}

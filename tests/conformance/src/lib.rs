@@ -1,0 +1,177 @@
+//! One suite for every backend.
+//!
+//! Owns: graphs with their feeds and states ([`cases`], [`random`]), and the comparison of a backend
+//! with an f64 evaluation of the same graph ([`check`]). Must not know any particular backend; the
+//! files in `tests/` name them.
+
+pub mod cases;
+pub mod random;
+
+use ablate_compiler::{Backend, BackendError};
+use ablate_graph::{Feeds, Graph, GraphError, RandomKey, Tensor};
+use std::collections::BTreeMap;
+
+/// A graph in the making, with numbers for its leaves.
+#[derive(Default)]
+pub struct Case {
+    /// The graph.
+    pub graph: Graph,
+    /// What is fed.
+    pub feeds: Feeds,
+    /// What the states hold before the run.
+    pub states: BTreeMap<String, Vec<f32>>,
+    outputs: usize,
+}
+
+/// Normal numbers with a standard deviation of one half, the same for the same name.
+pub fn numbers(name: &str, count: usize) -> Vec<f32> {
+    let mut reader = ablate_random::Stream::new(17, name).reader();
+    (0..count).map(|_| reader.normal() as f32 * 0.5).collect()
+}
+
+impl Case {
+    /// A fed input.
+    ///
+    /// # Errors
+    /// The graph refuses it.
+    pub fn input(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, GraphError> {
+        self.feeds.set(name, numbers(name, shape.iter().product()));
+        self.graph.input(name, shape)
+    }
+
+    /// A fed index input with indices spread over `0..bound`.
+    ///
+    /// # Errors
+    /// The graph refuses it.
+    pub fn index(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        bound: usize,
+    ) -> Result<Tensor, GraphError> {
+        let count: usize = shape.iter().product();
+        let mut reader = ablate_random::Stream::new(23, name).reader();
+        let values = (0..count)
+            .map(|_| reader.below(bound as u32) as f32)
+            .collect();
+        self.feeds.set(name, values);
+        self.graph.index_input(name, shape, bound)
+    }
+
+    /// A parameter.
+    ///
+    /// # Errors
+    /// The graph refuses it.
+    pub fn parameter(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, GraphError> {
+        self.states
+            .insert(name.into(), numbers(name, shape.iter().product()));
+        self.graph.parameter(name, shape)
+    }
+
+    /// Reads a tensor back.
+    ///
+    /// # Errors
+    /// The graph refuses it.
+    pub fn output(&mut self, tensor: &Tensor) -> Result<(), GraphError> {
+        self.outputs += 1;
+        self.graph.output(&format!("out{}", self.outputs), tensor)
+    }
+
+    /// Reads back the gradients of all parameters.
+    ///
+    /// # Errors
+    /// A rule is missing or a parameter is not reached.
+    pub fn gradients(&mut self, loss: &Tensor) -> Result<(), GraphError> {
+        let wrt: Vec<Tensor> = self
+            .graph
+            .parameters()
+            .iter()
+            .map(|p| p.1.clone())
+            .collect();
+        for gradient in self.graph.gradients(loss, &wrt)? {
+            self.output(&gradient)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a comparison found wrong.
+#[derive(Debug)]
+pub struct Mismatch {
+    /// Output or state.
+    pub name: String,
+    /// First element that is off.
+    pub index: usize,
+    /// What the backend computed.
+    pub found: f32,
+    /// What the f64 evaluation says.
+    pub expected: f64,
+    /// The backend's program.
+    pub program: String,
+}
+
+/// Runs a case on a backend and compares every output and assigned state with an f64 evaluation:
+/// `tolerance` is relative to the element and to the root mean square of the tensor.
+///
+/// # Errors
+/// The backend refuses the graph or the run.
+///
+/// # Panics
+/// On the first element that is off, with the program as text.
+pub fn check(backend: &dyn Backend, case: Case, tolerance: f64) -> Result<String, BackendError> {
+    let key = RandomKey { seed: 11, step: 4 };
+    let wide = |v: &Vec<f32>| v.iter().map(|x| f64::from(*x)).collect();
+    let states = case
+        .states
+        .iter()
+        .map(|(n, v)| (n.clone(), wide(v)))
+        .collect();
+    let exact = case.graph.run_f64(&case.feeds, &states, key)?;
+    let mut session = backend.session()?;
+    for (name, values) in &case.states {
+        session.set_state(name, values)?;
+    }
+    let program = session.load(case.graph)?;
+    session.run(program, &case.feeds, key)?;
+    let text = session.program_text(program)?;
+    let mut all: Vec<(&String, Vec<f32>, &Vec<f64>)> = vec![];
+    for (name, values) in &exact.outputs {
+        all.push((name, session.output(program, name)?.to_vec(), values));
+    }
+    for (name, values) in &exact.assigned {
+        all.push((name, session.state(name)?, values));
+    }
+    for (name, found, expected) in all {
+        if let Some(m) = mismatch(name, &found, expected, tolerance) {
+            panic!("{} differs: {m:?}\n{text}", backend.name());
+        }
+    }
+    Ok(text)
+}
+
+fn mismatch(name: &str, found: &[f32], expected: &[f64], tolerance: f64) -> Option<Mismatch> {
+    let report = |index: usize, found: f32, expected: f64| Mismatch {
+        name: name.into(),
+        index,
+        found,
+        expected,
+        program: String::new(),
+    };
+    if found.len() != expected.len() {
+        return Some(report(found.len(), f32::NAN, f64::NAN));
+    }
+    let finite: Vec<f64> = expected.iter().copied().filter(|x| x.is_finite()).collect();
+    let mean = finite.iter().map(|x| x * x).sum::<f64>() / finite.len().max(1) as f64;
+    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+        let a64 = f64::from(*a);
+        let same = a64 == *b || a64.is_nan() && b.is_nan();
+        // Beyond f32's range the two must only agree that it is beyond.
+        let beyond =
+            a64.is_infinite() && b.abs() > f64::from(f32::MAX) && a64.signum() == b.signum();
+        let near = (a64 - b).abs() <= tolerance * (mean.sqrt() + b.abs()) + 1e-6;
+        if !(same || beyond || near) {
+            return Some(report(i, *a, *b));
+        }
+    }
+    None
+}

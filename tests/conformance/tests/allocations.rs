@@ -1,0 +1,72 @@
+//! After its first run, a program allocates nothing of its own. The `gemm` crate takes packing
+//! buffers from the allocator, at most three a product and block; nothing else is allowed.
+
+use ablate_compiler::program::Kernel;
+use ablate_compiler::{compile, Backend};
+use ablate_conformance::cases;
+use ablate_cpu::CpuBackend;
+use ablate_graph::RandomKey;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static GLOBAL: Counting = Counting;
+
+#[test]
+fn no_allocation_after_the_first_runs() {
+    for threads in [1, 2] {
+        let backend = CpuBackend::new(threads).expect("threads");
+        for (name, build) in cases::CASES {
+            let case = cases::build(*build).expect("builds");
+            let mut session = backend.session().expect("a session");
+            for (name, values) in &case.states {
+                session.set_state(name, values).expect("a state");
+            }
+            let compiled = compile(&case.graph.lower().expect("lowers")).expect("compiles");
+            let products: usize = compiled
+                .steps
+                .iter()
+                .map(|step| match &step.kernel {
+                    Kernel::Gemm { gemm, .. } => {
+                        gemm.batch.iter().map(|l| l.size).product::<usize>() * threads
+                    }
+                    _ => 0,
+                })
+                .sum();
+            let program = session.load(case.graph).expect("compiles");
+            let mut run = |step| {
+                let key = RandomKey { seed: 1, step };
+                session.run(program, &case.feeds, key).expect("runs");
+            };
+            (0..3).for_each(&mut run);
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            (3..103).for_each(&mut run);
+            let count = ALLOCATIONS.load(Ordering::Relaxed) - before;
+            // The queue through which a run enters the thread pool grows by a block now and then.
+            let queue = if threads == 1 { 0 } else { 4 };
+            let allowed = 100 * 3 * products + queue;
+            assert!(
+                count <= allowed,
+                "{name}, {threads} threads: {count} allocations in 100 runs"
+            );
+        }
+    }
+}
