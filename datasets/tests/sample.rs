@@ -134,7 +134,8 @@ fn context_tells_much_about_a_word() {
     assert!(documents.entropy_nats_per_word < loss);
 }
 
-/// The label of a pair can be told from its two halves: they share a topic, or do not.
+/// The label of a pair can be told from its two halves: they share a topic, or do not. (One random
+/// pair in five shares it by chance.)
 #[test]
 fn topics_tell_whether_a_pair_belongs_together() {
     let sample = generate(&SampleOptions::default()).unwrap();
@@ -178,6 +179,6 @@ fn topics_tell_whether_a_pair_belongs_together() {
         random as f64 / f64::from(total),
     );
     println!("by topic {right:.3} right of {total} pairs, {random:.3} random");
-    assert!(right > 0.9, "{right}");
+    assert!(right > 0.85, "{right}");
     assert!((0.4..0.6).contains(&random), "{random}");
 }

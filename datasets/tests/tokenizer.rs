@@ -72,11 +72,11 @@ fn special_tokens_come_first_and_facts_tell_the_vocabulary() {
 #[test]
 fn text_goes_to_ids_and_back_to_words() {
     let t = Tokenizer::train(&documents(), 2000, true).unwrap();
-    let ids = t.encode("Every day, SOME took the").unwrap();
-    assert_eq!(t.words(&ids), "every day , some took the");
+    let ids = t.encode("Finally LATER took.").unwrap();
+    assert_eq!(t.words(&ids), "finally later took .");
     assert!(!ids.contains(&t.facts().unk));
     // The names of special tokens in a text are text.
-    let ids = t.encode("the [SEP] took [MASK]").unwrap();
+    let ids = t.encode("then [SEP] took [MASK]").unwrap();
     assert!(ids
         .iter()
         .all(|id| *id == t.facts().unk || !t.facts().special[*id as usize]));

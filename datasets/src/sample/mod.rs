@@ -5,8 +5,8 @@
 //! `lexicon`, the sentences and their probabilities in `grammar`.
 //!
 //! What a model can learn here, from easy to hard: which words are frequent; which belong to a topic
-//! (each has its own nouns, verbs, adjectives, places and names); agreement in number of article, noun
-//! and verb; collocations (a noun's usual adjective, a verb's usual object, a person's usual place);
+//! (each has its own nouns, verbs, adjectives, places and names); the order of words and sentences;
+//! collocations (a noun's usual adjective, a verb's usual object, a person's usual place);
 //! which two people a document is about; and that a sentence takes up the noun that the one before
 //! ended with. Two sentences of one document share topic and people, two of different ones mostly
 //! neither, so that sentence pairs are learnable, too.
@@ -41,7 +41,7 @@ impl Default for SampleOptions {
         SampleOptions {
             seed: 1,
             documents: 1200,
-            topics: 10,
+            topics: 5,
             duplicates: 0.05,
             noise: 0.03,
         }
@@ -145,7 +145,7 @@ pub fn generate(options: &SampleOptions) -> Result<Sample> {
     })
 }
 
-/// Entropy of a sound document per word, full stops and commas counted as words, in nats: of all the
+/// Entropy of a sound document per word, full stops counted as words, in nats: of all the
 /// generator's choices, of which every one can be read off the text, divided by the expected number of
 /// words (both expectations in closed form).
 ///
