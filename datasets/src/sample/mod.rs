@@ -145,7 +145,7 @@ pub fn generate(options: &SampleOptions) -> Result<Sample> {
     })
 }
 
-/// Entropy of a sound document per word, full stops counted as words, in nats: of all the
+/// Entropy of a sound document per word, full stops and commas counted as words, in nats: of all the
 /// generator's choices, of which every one can be read off the text, divided by the expected number of
 /// words (both expectations in closed form).
 ///
