@@ -4,6 +4,40 @@
 //! the same bits. Coefficients: weighted least squares driven to the minimax error by iterative
 //! reweighting (Lawson 1961) on the reduced interval. Errors below are maxima against f64.
 
+/// Fitted coefficients, some of which happen to round to known constants.
+#[allow(clippy::approx_constant, clippy::excessive_precision)]
+mod coefficients {
+    /// `(2^f - 1) / f` on [-1/2, 1/2], highest power first.
+    pub const EXP2: [f32; 6] = [
+        1.535_336_2e-4,
+        1.339_887_5e-3,
+        9.618_437e-3,
+        5.550_332_4e-2,
+        2.402_264_8e-1,
+        6.931_472e-1,
+    ];
+    /// `log2(1 + f) / f` on [sqrt(1/2) - 1, sqrt(2) - 1], highest power first.
+    pub const LOG2: [f32; 10] = [
+        -0.109_948_81,
+        0.186_174_66,
+        -0.191_062_93,
+        0.204_600_68,
+        -0.239_617_39,
+        0.288_567_4,
+        -0.360_696_64,
+        0.480_898_23,
+        -0.721_347_33,
+        1.442_695,
+    ];
+}
+
+#[inline(always)]
+fn polynomial<const N: usize>(coefficients: [f32; N], f: f32) -> f32 {
+    coefficients[1..]
+        .iter()
+        .fold(coefficients[0], |p, c| p * f + c)
+}
+
 /// 2^x with a relative error below 2.0e-7; 0 below -150, infinite from 128 on, NaN for NaN.
 #[inline(always)]
 pub fn exp2(x: f32) -> f32 {
@@ -15,13 +49,7 @@ pub fn exp2(x: f32) -> f32 {
     let shifted = x + MAGIC;
     let whole = (shifted.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
     let f = x - (shifted - MAGIC);
-    let mut p = 1.535_336_2e-4;
-    p = p * f + 1.339_887_5e-3;
-    p = p * f + 9.618_437e-3;
-    p = p * f + 5.550_332_4e-2;
-    p = p * f + 2.402_264_8e-1;
-    p = p * f + 6.931_472e-1;
-    p = p * f + 1.0;
+    let p = polynomial(coefficients::EXP2, f) * f + 1.0;
     // Two factors: 2^128 and subnormal results do not fit one.
     let half = whole >> 1;
     let scale = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
@@ -42,16 +70,7 @@ pub fn log2(x: f32) -> f32 {
     let exponent = (bits as i32) >> 23;
     let mantissa = f32::from_bits((bits & 0x007f_ffff).wrapping_add(ROOT_HALF));
     let f = mantissa - 1.0;
-    let mut p = -0.109_948_81;
-    p = p * f + 0.186_174_66;
-    p = p * f - 0.191_062_93;
-    p = p * f + 0.204_600_68;
-    p = p * f - 0.239_617_39;
-    p = p * f + 0.288_567_4;
-    p = p * f - 0.360_696_64;
-    p = p * f + 0.480_898_23;
-    p = p * f - 0.721_347_33;
-    p = p * f + 1.442_695;
+    let p = polynomial(coefficients::LOG2, f);
     let result = p * f + (exponent as f32 - bias);
     let result = if x == f32::INFINITY { x } else { result };
     let result = if x == 0.0 { f32::NEG_INFINITY } else { result };

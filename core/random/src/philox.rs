@@ -34,6 +34,7 @@ pub fn philox4x32(counter: Block, key: [u32; 2]) -> Block {
 }
 
 /// Sixteen neighbouring blocks: written as lane loops so that the compiler vectorises them.
+#[allow(clippy::needless_range_loop)] // the same lane of several arrays
 #[inline(always)]
 fn group(key: [u32; 2], step: u64, group: u64, out: &mut [f32; GROUP]) {
     let mut c: [[u32; 16]; 4] = [[0; 16]; 4];

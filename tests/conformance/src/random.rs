@@ -91,7 +91,7 @@ fn step(
         9 => {
             let n: usize = shape.iter().product();
             let divisor = (1..=n)
-                .filter(|d| n % d == 0)
+                .filter(|d| n.is_multiple_of(*d))
                 .nth(r.below(4) as usize)
                 .unwrap_or(1);
             g.reshape(&a, &[divisor, n / divisor])?

@@ -236,8 +236,8 @@ impl Rewriter {
                     Binary::Add => {
                         // 1 + ((a < b) + (b < a)) * -1
                         let rest = match (ca, cb) {
-                            (Some(c), _) if c == 1.0 => Some(b),
-                            (_, Some(c)) if c == 1.0 => Some(a),
+                            (Some(1.0), _) => Some(b),
+                            (_, Some(1.0)) => Some(a),
                             _ => None,
                         };
                         let pair = rest

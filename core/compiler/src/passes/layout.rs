@@ -15,7 +15,7 @@ use crate::ir::{Ir, Kind, NodeId};
 pub fn follow_operands(ir: &mut Ir) {
     let users = ir.users();
     let roots: Vec<NodeId> = ir.roots().collect();
-    for id in 0..ir.nodes.len() {
+    for (id, readers) in users.iter().enumerate() {
         let node = &ir.nodes[id];
         if !matches!(node.kind, Kind::Unary(_) | Kind::Binary(_)) || roots.contains(&id) {
             continue;
@@ -33,7 +33,7 @@ pub fn follow_operands(ir: &mut Ir) {
             .filter(|&j| node.shape[j] > 1)
             .collect();
         if moved.windows(2).any(|w| w[0] > w[1]) {
-            reorder(ir, id, &order, &users[id]);
+            reorder(ir, id, &order, readers);
         }
     }
 }
@@ -42,17 +42,17 @@ pub fn follow_operands(ir: &mut Ir) {
 pub fn run(ir: &mut Ir) {
     let users = ir.users();
     let roots: Vec<NodeId> = ir.roots().collect();
-    for id in 0..ir.nodes.len() {
+    for (id, readers) in users.iter().enumerate() {
         if roots.contains(&id) || !contraction::is_matrix_product(ir, id) {
             continue;
         }
-        let Some(order) = users[id].iter().find_map(|user| wanted(ir, id, *user)) else {
+        let Some(order) = readers.iter().find_map(|user| wanted(ir, id, *user)) else {
             continue;
         };
         if order.windows(2).all(|w| w[0] < w[1]) {
             continue;
         }
-        reorder(ir, id, &order, &users[id]);
+        reorder(ir, id, &order, readers);
     }
 }
 

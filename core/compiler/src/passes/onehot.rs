@@ -1,7 +1,7 @@
 //! Pass `onehot`: a sum of products with a one-hot operand is a look-up, or the transpose of one.
 //!
-//! `sum over v of (index == v) * table[v, ..]` becomes a gather; `sum over rows of (index[row] == v)
-//! * value[row, ..]` a scatter-add. A look-up of single numbers (the label's logit in a
+//! `sum over v of (index == v) * table[v, ..]` becomes a gather, and
+//! `sum over rows of (index[row] == v) * value[row, ..]` a scatter-add. A look-up of single numbers (the label's logit in a
 //! cross-entropy) stays elementwise: fused into its row kernel it costs one comparison, while a
 //! gather would need the whole row in memory.
 
