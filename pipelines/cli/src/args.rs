@@ -168,10 +168,10 @@ pub struct Gradcheck {
     #[arg(long, default_value_t = 2)]
     pub batch: usize,
     /// Tokens a row.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 32)]
     pub sequence: usize,
     /// Entries of the vocabulary; larger ids are folded into it.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 512)]
     pub vocabulary: usize,
     /// Layers; the recipe's when not given.
     #[arg(long)]

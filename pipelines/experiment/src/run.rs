@@ -139,10 +139,7 @@ pub fn run(
         }
         let outcome = data
             .get(&planned.arm.recipe.data)
-            .map(|set| {
-                announce(planned.arm, &set, progress);
-                set
-            })
+            .inspect(|set| announce(planned.arm, set, progress))
             .and_then(|set| {
                 let input = TrialInput {
                     arm: planned.arm,
@@ -300,5 +297,6 @@ fn record(loaded: &Loaded, data: &DataStore) -> serde_json::Value {
         "corpus": data.facts(),
         "curation": data.baseline().curation,
         "objectives": objectives,
+        "report": loaded.recipe.report,
     })
 }

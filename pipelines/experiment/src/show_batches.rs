@@ -129,6 +129,11 @@ impl StepBatches {
                         })
                         .collect()
                 };
+                let pair_labels = first.and_then(|b| b.batch.next_sentence_label.as_ref());
+                if matches!(feature, Feature::PerSequence(v) if Some(v) == pair_labels) {
+                    // The same numbers as `next_sentence_label` below.
+                    continue;
+                }
                 let long = format!("{}.{name}", self.objectives[i]);
                 tensors.push(match feature {
                     Feature::PerToken(_) => {

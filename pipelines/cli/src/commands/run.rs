@@ -58,7 +58,9 @@ fn failure(error: ExperimentError) -> Failure {
 fn records_and_report(recipe: &Recipe, summary: &RunSummary) -> Result<String, Failure> {
     for trial in &summary.trials {
         // A trial that failed before its first step has no metrics.
-        if trial.join("metrics.jsonl").exists() && !trial.join("metrics.parquet").exists() {
+        let written = |name: &str| trial.join(name).metadata().and_then(|m| m.modified()).ok();
+        let (lines, table) = (written("metrics.jsonl"), written("metrics.parquet"));
+        if lines.is_some() && table < lines {
             ablate_reports::write_metrics_parquet(trial).map_err(Failure::running)?;
         }
     }
@@ -110,21 +112,24 @@ pub fn report(args: &args::Report) -> Outcome {
     Ok(exit::OK)
 }
 
-/// The formats of the run's own recipe; both when it cannot be read.
+/// The formats that the run's recipe asked for; both when its record does not say.
 fn asked_for(run: &Path) -> Vec<Format> {
-    let recipe = std::fs::read_to_string(run.join("recipe.yaml"))
+    let recorded = std::fs::read(run.join("experiment.json"))
         .ok()
-        .and_then(|text| Recipe::from_yaml(&text).ok());
-    match recipe {
-        Some(recipe) => recipe
-            .report
-            .formats
-            .iter()
-            .map(|format| match format {
-                ablate_recipe::ReportFormat::Html => Format::Html,
-                ablate_recipe::ReportFormat::Markdown => Format::Markdown,
-            })
-            .collect(),
-        None => vec![Format::Html, Format::Markdown],
+        .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    let named: Vec<Format> = recorded
+        .iter()
+        .filter_map(|record| record.get("report")?.get("formats")?.as_array())
+        .flatten()
+        .filter_map(|format| match format.as_str()? {
+            "html" => Some(Format::Html),
+            "markdown" => Some(Format::Markdown),
+            _ => None,
+        })
+        .collect();
+    if named.is_empty() {
+        vec![Format::Html, Format::Markdown]
+    } else {
+        named
     }
 }
