@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+mod clock;
 pub mod diagnostics;
 mod error;
 pub mod files;
@@ -14,9 +15,11 @@ pub mod graphs;
 pub mod metrics;
 pub mod objective;
 pub mod optimizer;
+mod outcome;
 mod programs;
 mod rules;
 pub mod schedule;
+mod setup;
 pub mod stopping;
 mod trainer;
 pub mod window;
@@ -29,8 +32,8 @@ pub use files::FileError;
 pub use metrics::MetricsRow;
 pub use objective::{Objective, ObjectiveContext, ObjectiveGraph, PluginError};
 pub use optimizer::{Optimizer, SlotSpec, Update, UpdateContext};
+pub use outcome::{Ending, NamedTensor, Outcome, TrainEvent};
 pub use schedule::Schedule;
+pub use setup::{CheckpointPolicy, Parts, TrainerConfig};
 pub use stopping::{Decision, Event, Split, StoppingRule};
-pub use trainer::{
-    CheckpointPolicy, Ending, NamedTensor, Outcome, Parts, TrainEvent, Trainer, TrainerConfig,
-};
+pub use trainer::Trainer;

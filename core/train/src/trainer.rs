@@ -7,155 +7,25 @@
 //! cumulative loss (the weighted sum of the objectives' means over the window) and its gradient,
 //! update the parameters, ask the stopping rules.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use ablate_bert::{BertConfig, Init, ParameterSpec};
-use ablate_compiler::Session;
+use ablate_bert::ParameterSpec;
 use ablate_graph::RandomKey;
 
 use crate::batch::BatchSource;
 use crate::checkpoint::{self, Progress, States};
+use crate::clock::Clock;
 use crate::diagnostics::{self, History, Point, WeightSigns};
 use crate::error::TrainError;
 use crate::metrics::{MetricsLog, MetricsRow};
 use crate::objective::Objective;
 use crate::optimizer::{Optimizer, SlotSpec};
+use crate::outcome::{Ending, NamedTensor, Outcome, TrainEvent};
 use crate::programs::{divide, Mode, Programs, Sums};
 use crate::rules::{Rules, Verdict};
-use crate::schedule::Schedule;
-use crate::stopping::{Event, Split, StoppingRule};
+use crate::setup::{Parts, TrainerConfig};
+use crate::stopping::{Event, Split};
 use crate::window::{label, label_window};
-
-/// When and where a trial saves itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckpointPolicy {
-    /// The file; None = never.
-    pub path: Option<PathBuf>,
-    /// Save when this many steps have passed since the last save.
-    pub every_steps: u64,
-    /// Save when this much time has passed since the last save.
-    pub every: Duration,
-}
-
-impl Default for CheckpointPolicy {
-    fn default() -> Self {
-        Self {
-            path: None,
-            every_steps: 100,
-            every: Duration::from_secs(300),
-        }
-    }
-}
-
-/// The numbers of a trial.
-#[derive(Clone, Debug)]
-pub struct TrainerConfig {
-    /// The model.
-    pub model: BertConfig,
-    /// How weights start.
-    pub init: Init,
-    /// Weights to start from instead, by Hugging Face name; what is missing is drawn from `init`.
-    pub initial: States,
-    /// Seed of initial weights and dropout.
-    pub seed: u64,
-    /// Largest global norm of the gradient.
-    pub clip_norm: Option<f64>,
-    /// Base learning rate; the schedule scales it.
-    pub learning_rate: f64,
-    /// The schedule.
-    pub schedule: Schedule,
-    /// Steps between two validation runs; None = only at the end.
-    pub evaluate_every: Option<u64>,
-    /// Where `metrics.jsonl` goes; None = nowhere.
-    pub metrics: Option<PathBuf>,
-    /// When to save.
-    pub checkpoint: CheckpointPolicy,
-    /// Says which recipe, arm and seed a checkpoint belongs to.
-    pub fingerprint: String,
-}
-
-/// What plugins and data bring to a trial.
-pub struct Parts {
-    /// The device.
-    pub session: Box<dyn Session>,
-    /// Objectives, in the order of the recipe.
-    pub objectives: Vec<Box<dyn Objective>>,
-    /// The optimizer.
-    pub optimizer: Box<dyn Optimizer>,
-    /// Stopping rules, in the order of the recipe.
-    pub rules: Vec<Box<dyn StoppingRule>>,
-    /// The data.
-    pub source: Box<dyn BatchSource>,
-}
-
-/// What an observer is told.
-#[derive(Debug)]
-pub enum TrainEvent<'a> {
-    /// A step is done and recorded.
-    Step(&'a MetricsRow),
-    /// A held-out split was measured and recorded.
-    Evaluation(&'a MetricsRow),
-    /// The trial is saved.
-    Checkpoint {
-        /// Optimizer steps done.
-        step: u64,
-    },
-}
-
-/// How a trial ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// A stopping rule held.
-    Stopped {
-        /// Name of the rule.
-        by: String,
-        /// Its reason.
-        reason: String,
-    },
-    /// The trial makes no sense any more.
-    Diverged {
-        /// Name of the rule; `diverged` when the loss or gradient is not finite.
-        by: String,
-        /// What was seen.
-        reason: String,
-    },
-    /// Asked to stop from outside; the checkpoint holds everything.
-    Interrupted,
-}
-
-/// What a trial leaves.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// How it ended.
-    pub ending: Ending,
-    /// Optimizer steps.
-    pub steps: u64,
-    /// Real tokens trained on.
-    pub tokens: u64,
-    /// Floating-point operations of the contractions in training (evaluation not counted).
-    pub flops: f64,
-    /// Seconds, evaluation included.
-    pub seconds: f64,
-    /// Last validation row; None when diverged or interrupted.
-    pub validation: Option<MetricsRow>,
-    /// Test row; None when diverged or interrupted.
-    pub test: Option<MetricsRow>,
-    /// What the history and the weights look like, in words; empty when sound.
-    pub diagnosis: Vec<String>,
-}
-
-/// A parameter and what it holds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NamedTensor {
-    /// Hugging Face name.
-    pub name: String,
-    /// Shape.
-    pub shape: Vec<usize>,
-    /// Row-major values.
-    pub values: Vec<f32>,
-}
 
 /// A trial in progress.
 pub struct Trainer {
@@ -612,39 +482,4 @@ fn record(log: &mut Option<MetricsLog>, row: &MetricsRow) -> Result<(), TrainErr
         log.append(row)?;
     }
     Ok(())
-}
-
-/// Time since the trial began, runs before a resume included, and when the next save is due.
-struct Clock {
-    start: Instant,
-    before: f64,
-    saved_at: Instant,
-    saved_step: Option<u64>,
-}
-
-impl Clock {
-    fn new(before: f64) -> Self {
-        let now = Instant::now();
-        Clock {
-            start: now,
-            before,
-            saved_at: now,
-            saved_step: None,
-        }
-    }
-
-    fn seconds(&self) -> f64 {
-        self.before + self.start.elapsed().as_secs_f64()
-    }
-
-    fn save_is_due(&mut self, policy: &CheckpointPolicy, step: u64) -> bool {
-        let since = *self.saved_step.get_or_insert(step - 1);
-        (policy.every_steps > 0 && step - since >= policy.every_steps)
-            || self.saved_at.elapsed() >= policy.every
-    }
-
-    fn saved(&mut self, step: u64) {
-        self.saved_at = Instant::now();
-        self.saved_step = Some(step);
-    }
 }

@@ -152,10 +152,11 @@ impl Objective for Words {
         let mut labels = vec![IGNORED; batch.batch * batch.seq];
         for row in 0..batch.rows {
             let mut draw = Stream::from_key(batch.row_keys[row]).reader();
-            for i in row * batch.seq..(row + 1) * batch.seq {
-                if !batch.special_tokens_mask[i] && draw.uniform() < 0.5 {
-                    labels[i] = batch.input_ids[i];
-                    batch.input_ids[i] = batch.vocabulary.mask_id;
+            let from = row * batch.seq;
+            for (i, label) in labels[from..from + batch.seq].iter_mut().enumerate() {
+                if !batch.special_tokens_mask[from + i] && draw.uniform() < 0.5 {
+                    *label = batch.input_ids[from + i];
+                    batch.input_ids[from + i] = batch.vocabulary.mask_id;
                 }
             }
         }
