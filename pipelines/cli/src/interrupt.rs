@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::exit;
 
-/// A flag that Ctrl-C (or a termination signal) raises.
+/// A flag that Ctrl-C raises.
 pub fn flag() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let raised = flag.clone();
