@@ -20,6 +20,9 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{ExperimentError, Result};
 
+/// Bad records that are shown one by one; the rest are counted.
+const SHOWN: usize = 5;
+
 /// What the trials of an arm read.
 #[derive(Clone, Debug)]
 pub struct DataSet {
@@ -106,8 +109,11 @@ impl DataStore {
             report,
             entropy_nats_per_word,
         } = corpus;
-        for skipped in report.skipped.iter().take(5) {
-            tracing::warn!("{skipped:?}");
+        for record in report.skipped.iter().take(SHOWN) {
+            tracing::warn!("left out {record}");
+        }
+        if report.skipped.len() > SHOWN {
+            tracing::warn!("left out {} more records", report.skipped.len() - SHOWN);
         }
         let count = documents.len();
         let splits = split(documents, baseline.split.validation, baseline.split.test)?;

@@ -53,9 +53,9 @@ pub(crate) fn open(path: &Path) -> Result<(*const Plugin, Origin), HostError> {
     // SAFETY: opening a library runs its initialisers, which the user asked for by naming it.
     let library = unsafe { Library::new(&absolute) }.map_err(|error| HostError::NotALibrary {
         path: path.to_owned(),
-        // The loader repeats the path and gives its reason behind it.
-        detail: error
-            .to_string()
+        // The system's reason is the cause of the library's error; it begins with the path once more.
+        detail: std::error::Error::source(&error)
+            .map_or_else(|| error.to_string(), ToString::to_string)
             .replace(&format!("{}: ", absolute.display()), ""),
     })?;
     // SAFETY: by the ABI a symbol of this name is a function of this type.

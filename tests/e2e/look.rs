@@ -1,0 +1,340 @@
+//! The commands that look inside: batches, gradcheck, graph, schema, doctor, plugin list.
+
+use std::fs;
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+use crate::support::{ablate, metrics, read, Folder};
+
+const STEPS: usize = 6;
+const ROWS: usize = 8;
+const SEQ: usize = 32;
+const IGNORED: i64 = -100;
+
+struct Batches {
+    bytes: Vec<u8>,
+}
+
+impl Batches {
+    fn take(folder: &Folder, arm: &str, seed: &str, name: &str) -> Self {
+        let steps = STEPS.to_string();
+        let arguments = [
+            "batches",
+            "tiny.yaml",
+            "--arm",
+            arm,
+            "--seed",
+            seed,
+            "--steps",
+            &steps,
+            "--out",
+            name,
+        ];
+        folder.ablate(&arguments).exits(0);
+        Batches {
+            bytes: fs::read(folder.path(name)).unwrap(),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let mut names: Vec<String> = file.names().into_iter().map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    fn get(&self, name: &str, shape: &[usize]) -> Vec<i64> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let tensor = file.tensor(name).unwrap();
+        assert_eq!(tensor.dtype(), Dtype::I64, "{name}");
+        assert_eq!(tensor.shape(), shape, "{name}");
+        let values = tensor.data().chunks_exact(8);
+        values
+            .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
+            .collect()
+    }
+}
+
+#[test]
+fn batches_are_what_training_sees() {
+    let folder = Folder::new();
+    let taken = Batches::take(&folder, "baseline", "2", "two.safetensors");
+    assert_eq!(
+        taken.names(),
+        [
+            "attention_mask",
+            "input_ids",
+            "labels",
+            "next_sentence_label",
+            "token_type_ids"
+        ]
+    );
+    let cells = [STEPS, ROWS, SEQ];
+    let ids = taken.get("input_ids", &cells);
+    let types = taken.get("token_type_ids", &cells);
+    let mask = taken.get("attention_mask", &cells);
+    let labels = taken.get("labels", &cells);
+    let pairs = taken.get("next_sentence_label", &[STEPS, ROWS]);
+
+    folder
+        .ablate(&["run", "tiny.yaml", "--seed", "2", "--quiet"])
+        .exits(0);
+    let trial = folder.trial("runs", "baseline", 2);
+    let vocabulary = read(trial.join("export/final/vocab.txt"));
+    let vocabulary: Vec<&str> = vocabulary.lines().collect();
+    let id = |word: &str| vocabulary.iter().position(|w| *w == word).unwrap() as i64;
+    let [pad, cls, sep, masked] = ["[PAD]", "[CLS]", "[SEP]", "[MASK]"].map(id);
+
+    let (mut real, mut predicted, mut hidden, mut kept) = (0, 0, 0, 0);
+    for i in 0..ids.len() {
+        assert!((0..vocabulary.len() as i64).contains(&ids[i]));
+        assert!(types[i] == 0 || types[i] == 1);
+        if i % SEQ == 0 {
+            assert_eq!(ids[i], cls);
+        }
+        match mask[i] {
+            0 => assert_eq!((ids[i], labels[i]), (pad, IGNORED)),
+            1 if ids[i] == cls || ids[i] == sep => assert_eq!(labels[i], IGNORED),
+            1 => {
+                real += 1;
+                if labels[i] == IGNORED {
+                    assert_ne!(ids[i], masked, "hidden but not asked for");
+                    continue;
+                }
+                assert!((0..vocabulary.len() as i64).contains(&labels[i]));
+                predicted += 1;
+                hidden += usize::from(ids[i] == masked);
+                kept += usize::from(ids[i] == labels[i]);
+            }
+            other => panic!("attention mask {other}"),
+        }
+    }
+    // 15 % of the words are asked for; of these 80 % are hidden and 10 % left as they are.
+    let share = |a: usize, b: usize| a as f64 / b as f64;
+    assert!(
+        (0.11..0.19).contains(&share(predicted, real)),
+        "{predicted} of {real}"
+    );
+    assert!(
+        (0.65..0.92).contains(&share(hidden, predicted)),
+        "{hidden} of {predicted}"
+    );
+    assert!(
+        (0.02..0.25).contains(&share(kept, predicted)),
+        "{kept} of {predicted}"
+    );
+    assert!(pairs.iter().all(|p| *p == 0 || *p == 1));
+    assert!(pairs.contains(&0) && pairs.contains(&1));
+
+    // Step by step as many real tokens as training counted.
+    let mut tokens = 0;
+    let trained: Vec<Value> = metrics(&trial)
+        .into_iter()
+        .filter(|r| r.get("split").is_none())
+        .collect();
+    for (step, row) in trained.iter().enumerate() {
+        let cells = step * ROWS * SEQ..(step + 1) * ROWS * SEQ;
+        tokens += mask[cells].iter().sum::<i64>();
+        assert_eq!(row["tokens"], tokens, "step {}", step + 1);
+    }
+
+    // The same again is the same; a model arm sees the same; another seed does not.
+    let again = Batches::take(&folder, "baseline", "2", "again.safetensors");
+    assert!(again.bytes == taken.bytes);
+    let wider = Batches::take(&folder, "wider", "2", "wider.safetensors");
+    assert!(wider.bytes == taken.bytes);
+    let other = Batches::take(&folder, "baseline", "1", "one.safetensors");
+    assert!(other.get("input_ids", &cells) != ids);
+
+    let shown = folder
+        .ablate(&["batches", "tiny.yaml", "--seed", "2", "--show", "3"])
+        .exits(0)
+        .stdout;
+    assert_eq!(shown.matches("reads: [CLS] ").count(), 3, "{shown}");
+    let first: Vec<&str> = ids[..SEQ]
+        .iter()
+        .zip(&mask)
+        .filter(|(_, m)| **m == 1)
+        .map(|(id, _)| vocabulary[*id as usize])
+        .collect();
+    assert!(
+        shown.contains(&format!("reads: {}\n", first.join(" "))),
+        "{shown}"
+    );
+}
+
+#[test]
+fn gradients_are_checked_parameter_by_parameter() {
+    let folder = Folder::new();
+    let done = folder
+        .ablate(&[
+            "gradcheck",
+            "tiny.yaml",
+            "--set",
+            "model.bert.hidden=64",
+            "--hidden",
+            "32",
+            "--vocabulary",
+            "128",
+            "--samples",
+            "3",
+        ])
+        .exits(0);
+    for name in [
+        "bert.embeddings.word_embeddings.weight",
+        "bert.encoder.layer.*.attention.self.query.weight",
+        "bert.pooler.dense.weight",
+        "cls.predictions.bias",
+        "cls.seq_relationship.weight",
+    ] {
+        let line = done.stdout.lines().find(|line| line.starts_with(name));
+        assert!(
+            line.is_some_and(|line| line.ends_with(" ok")),
+            "{name}: {done}"
+        );
+    }
+    assert!(done.stdout.contains("hidden 64 -> 32"), "{done}");
+    assert!(!done.stdout.contains("WRONG"), "{done}");
+}
+
+#[test]
+fn graphs_before_and_after_compilation() {
+    let folder = Folder::new();
+    let nodes = folder.ablate(&["graph", "tiny.yaml"]).exits(0).stdout;
+    for word in [
+        "SumReduce",
+        "Mul",
+        "encoder.layer.0.attention",
+        "bert.pooler.dense.weight",
+    ] {
+        assert!(nodes.contains(word), "{word}");
+    }
+    let program = folder
+        .ablate(&["graph", "tiny.yaml", "--program", "--threads", "1"])
+        .exits(0)
+        .stdout;
+    assert!(program.to_lowercase().contains("gemm"), "{program}");
+    // Fused: many nodes a kernel.
+    let kernels: usize = program
+        .strip_prefix("program: ")
+        .and_then(|rest| rest.split(' ').next()?.parse().ok())
+        .unwrap();
+    let count = nodes.lines().filter(|line| line.starts_with('%')).count();
+    assert!(
+        kernels > 20 && count > 5 * kernels,
+        "{count} nodes, {kernels} kernels"
+    );
+    let wider = folder
+        .ablate(&["graph", "tiny.yaml", "--arm", "wider"])
+        .exits(0)
+        .stdout;
+    assert_ne!(nodes, wider);
+    let update = folder
+        .ablate(&["graph", "tiny.yaml", "--part", "update"])
+        .exits(0)
+        .stdout;
+    assert_ne!(nodes, update);
+}
+
+#[test]
+fn the_schema_knows_recipes_and_plugins() {
+    let done = Folder::new().ablate(&["schema"]).exits(0);
+    let schema: Value = serde_json::from_str(&done.stdout).unwrap();
+    for key in [
+        "pipeline",
+        "seeds",
+        "data",
+        "model",
+        "objectives",
+        "optimizer",
+        "stop",
+        "experiment",
+    ] {
+        assert!(schema["properties"].get(key).is_some(), "{key}");
+    }
+    for name in ["mask_rate", "weight_decay", "converged", "exact_dedup"] {
+        assert!(done.stdout.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn doctor_and_plugin_list_say_what_there_is() {
+    let folder = Folder::new();
+    let doctor = folder.ablate(&["doctor"]).exits(0).stdout;
+    for line in [
+        "ablate ",
+        "cpu ",
+        "cpu features ",
+        "threads ",
+        "device ",
+        "gpu ",
+        "plugins ",
+        "plugin search ",
+    ] {
+        assert!(
+            doctor.lines().any(|l| l.starts_with(line)),
+            "{line}: {doctor}"
+        );
+    }
+    let list = folder.ablate(&["plugin", "list"]).exits(0).stdout;
+    for name in [
+        "mlm",
+        "nsp",
+        "adamw",
+        "sgd",
+        "max_steps",
+        "converged",
+        "patience",
+        "target_loss",
+        "diverged",
+    ] {
+        assert!(list.contains(name), "{name}: {list}");
+    }
+    assert!(folder
+        .ablate(&["--version"])
+        .exits(0)
+        .stdout
+        .starts_with("ablate "));
+    let help = folder.ablate(&["--help"]).exits(0).stdout;
+    for command in [
+        "run",
+        "report",
+        "graph",
+        "gradcheck",
+        "batches",
+        "schema",
+        "doctor",
+        "plugin",
+    ] {
+        assert!(
+            help.lines().any(|l| l.trim_start().starts_with(command)),
+            "{command}: {help}"
+        );
+    }
+}
+
+/// The pipelines that the repository ships are right; the quickstart's corpus needs no download.
+#[test]
+fn the_quickstart_is_a_sound_recipe() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for arm in ["baseline", "cleaned+deeper"] {
+        let output = ablate(&[
+            "graph",
+            "pipelines/quickstart.yaml",
+            "--arm",
+            arm,
+            "--part",
+            "evaluation",
+        ])
+        .current_dir(&root)
+        .output()
+        .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arm}: {errors}");
+        assert_eq!(errors, "", "{arm}");
+        let layers = String::from_utf8_lossy(&output.stdout).contains("encoder.layer.3");
+        assert_eq!(layers, arm == "cleaned+deeper");
+    }
+}
