@@ -82,7 +82,7 @@ pub struct RecipeArgs {
 pub struct Run {
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Folder of all runs; this one goes into DIR/<pipeline>.
+    /// Folder of all runs; this one goes into `DIR/<pipeline>`.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub runs: PathBuf,
     /// Start over: remove what an earlier run of this pipeline left.
