@@ -15,6 +15,7 @@ pub const CASES: &[(&str, Build)] = &[
     ("softmax", softmax),
     ("layer norm", layer_norm),
     ("look-ups", look_ups),
+    ("look-up in a product", look_up_in_a_product),
     ("cross-entropy", cross_entropy),
     ("dropout", dropout),
     ("uniform through a view", uniform_view),
@@ -238,6 +239,27 @@ fn look_ups(case: &mut Case) -> Result<(), GraphError> {
     let s = case.graph.sum_all(&s)?;
     let p = case.graph.sum_all(&picked)?;
     let total = case.graph.add(&s, &p)?;
+    case.gradients(&total)
+}
+
+fn look_up_in_a_product(case: &mut Case) -> Result<(), GraphError> {
+    let a = case.parameter("a", &[5, 3])?;
+    let b = case.parameter("b", &[4, 3])?;
+    let index = case.index("index", &[6], 5)?;
+    let g = &mut case.graph;
+    let table = g.matmul_t(&a, &b)?;
+    // One reader walks the columns first, the look-up walks the rows.
+    let turned = g.transpose(&table, 0, 1)?;
+    let weights = case.parameter("weights", &[5, 2])?;
+    let g = &mut case.graph;
+    let mixed = g.matmul(&turned, &weights)?;
+    let rows = g.gather(&table, &index)?;
+    let s = g.sum_all(&mixed)?;
+    case.output(&mixed)?;
+    case.output(&rows)?;
+    let r = case.graph.square(&rows)?;
+    let r = case.graph.sum_all(&r)?;
+    let total = case.graph.add(&s, &r)?;
     case.gradients(&total)
 }
 

@@ -128,6 +128,8 @@ fn step(
         15 if rank > 0 => {
             let n = axis(r, &a);
             let m = g.max(&a, &[n], true)?;
+            // Two elements may tie in f32 and not in f64, and then share the gradient there alone.
+            let m = g.stop_gradient(&m)?;
             g.sub(&a, &m)?
         }
         16 if rank == 2 => {

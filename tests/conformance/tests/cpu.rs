@@ -1,8 +1,9 @@
 //! The processor passes the suite, whatever its threads and instruction set.
 
-use ablate_conformance::{cases, check, random};
+use ablate_conformance::{cases, check, check_against_stock, random};
 use ablate_cpu::CpuBackend;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 fn backends() -> Vec<CpuBackend> {
     let with = |threads| CpuBackend::new(threads).expect("threads can be started");
@@ -20,13 +21,33 @@ fn cases_on_the_processor() {
     }
 }
 
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let given = |name: &str| std::env::var_os(name).is_some();
+    ProptestConfig {
+        cases: if given("PROPTEST_CASES") {
+            default.cases
+        } else {
+            1000
+        },
+        rng_seed: if given("PROPTEST_RNG_SEED") {
+            default.rng_seed
+        } else {
+            RngSeed::Fixed(1)
+        },
+        ..default
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    // A fixed seed: the gate checks the same graphs every time. PROPTEST_RNG_SEED and PROPTEST_CASES
+    // look elsewhere and further.
+    #![proptest_config(config())]
 
     #[test]
     fn random_graphs_on_the_processor(seed in any::<u64>(), steps in 4usize..24) {
-        let case = random::graph(seed, steps).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         let backend = CpuBackend::new(1).expect("one thread");
-        check(&backend, case, 1e-4).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        check_against_stock(&backend, || random::graph(seed, steps), 1e-4)
+            .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }
 }

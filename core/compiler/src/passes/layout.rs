@@ -108,6 +108,10 @@ fn reorder(ir: &mut Ir, id: NodeId, order: &[usize], users: &[NodeId]) {
     for &user in users {
         for (k, (input, access)) in ir.nodes[user].inputs.iter().enumerate() {
             if *input == id {
+                // A gather steps from class to class of its table by a stride of its own.
+                if k == 0 && matches!(ir.nodes[user].kind, Kind::Gather { .. }) {
+                    return;
+                }
                 let Some(access) = access.compose(&old, &inverse) else {
                     return;
                 };
