@@ -1,6 +1,6 @@
 //! Built-in plugins through both doors: linked into the program, and loaded from shared libraries.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -17,7 +17,7 @@ use ablate_train::{
 };
 use serde_json::{json, Value};
 
-use crate::support::{ablate, Folder};
+use crate::support::{ablate, repository, Folder};
 
 const BUILT_INS: [&str; 9] = [
     "mlm",
@@ -49,7 +49,7 @@ fn libraries() -> &'static [PathBuf] {
             cargo.args(["-p", &format!("ablate-{name}")]);
         }
         let output = cargo
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+            .current_dir(repository())
             .env("CARGO_TARGET_DIR", products.parent().unwrap())
             .output()
             .unwrap();

@@ -1,12 +1,11 @@
 //! The commands that look inside: batches, gradcheck, graph, schema, doctor, plugin list.
 
 use std::fs;
-use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use crate::support::{ablate, metrics, read, Folder};
+use crate::support::{ablate, metrics, read, repository, Folder};
 
 const STEPS: usize = 6;
 const ROWS: usize = 8;
@@ -318,7 +317,7 @@ fn doctor_and_plugin_list_say_what_there_is() {
 /// The pipelines that the repository ships are right; the quickstart's corpus needs no download.
 #[test]
 fn the_quickstart_is_a_sound_recipe() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = repository();
     for arm in ["baseline", "cleaned+deeper"] {
         let output = ablate(&[
             "graph",

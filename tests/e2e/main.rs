@@ -8,9 +8,10 @@
 //! only then sees to it that the binary is built first. So this is a test target of `ablate-cli` that
 //! lives here, not a crate: `cargo test` on a fresh clone always tests the binary of this very tree.
 //!
-//! Recipes are tiny and train for seconds; each test works in a temporary folder of its own.
+//! Recipes are tiny and train for seconds (the quickstart's baseline, for half a minute at most); each test works in a temporary folder of its own.
 
 mod doors;
+mod learns;
 mod look;
 mod mistakes;
 mod resume;

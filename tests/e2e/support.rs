@@ -104,6 +104,11 @@ impl Folder {
     }
 }
 
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 /// The binary with a plain environment.
 pub fn ablate(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ablate"));
