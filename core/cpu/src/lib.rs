@@ -6,8 +6,9 @@
 //! Row kernels are interpreted tile by tile: one instruction works on a few thousand numbers that
 //! stay in cache, in loops that the compiler vectorises once for each instruction set and that are
 //! chosen at run time. All elementwise arithmetic is plain IEEE single precision without contraction
-//! and every reduction has a fixed order, so that results depend neither on the instruction set nor
-//! on the number of threads.
+//! and every reduction has a fixed order, so that row kernels depend neither on the instruction set nor
+//! on the number of threads. Matrix products are the `gemm` crate's, which chooses its kernel, and with
+//! it the rounding, by processor.
 
 mod backend;
 mod index;
