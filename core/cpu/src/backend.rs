@@ -5,7 +5,7 @@ use crate::plan::RowPlan;
 use crate::pool::Pool;
 use crate::row::Context;
 use crate::vector::Isa;
-use crate::{index, matmul, row};
+use crate::{gemm, index, matmul, row};
 use ablate_compiler::program::{Kernel, Place};
 use ablate_compiler::{compile, Backend, BackendError, Program, ProgramId, Session};
 use ablate_graph::{Feeds, Graph, RandomKey};
@@ -224,7 +224,13 @@ impl Session for CpuSession {
             })
             .collect();
         grow(&mut self.arena, program.arena_len);
-        let scratch = plans.iter().flatten().map(|p| p.scratch).max().unwrap_or(0);
+        let products = program
+            .steps
+            .iter()
+            .any(|s| matches!(s.kernel, Kernel::Gemm { .. }));
+        let packing = if products { gemm::SCRATCH } else { 0 };
+        let rows = plans.iter().flatten().map(|p| p.scratch).max();
+        let scratch = rows.unwrap_or(0).max(packing);
         self.scratch.iter_mut().for_each(|s| grow(s, scratch));
         self.scratch_pointers = self.scratch.iter().map(|s| Shared(s.pointer())).collect();
         grow(
@@ -381,7 +387,7 @@ unsafe fn steps(loaded: &Loaded, cx: &Context) {
                     }
                 }
                 Kernel::Gemm { gemm, a, b, c } => {
-                    matmul::run(cx.pool, gemm, at(*a), at(*b), at(*c))
+                    matmul::run(cx.pool, cx.isa, cx.scratch, gemm, [at(*a), at(*b), at(*c)])
                 }
                 Kernel::Gather {
                     table,

@@ -1,104 +1,102 @@
-//! Matrix products: the `gemm` crate on one thread a block, blocks cut by us.
+//! Matrix products on the thread pool: which thread computes which part of the result.
 //!
-//! Batched products (attention) are split by batch; single large ones by rows or columns, at
-//! multiples of the kernel's own blocks, so that the sums of an element do not depend on the split.
+//! Batched products (attention) are split by batch; others by blocks of columns, so that no thread
+//! packs what another one packs too, and by rows where there are few blocks.
 
+use crate::gemm::{block_columns, tile_rows, Operand, Product};
 use crate::memory::Shared;
 use crate::pool::Pool;
+use crate::vector::Isa;
 use ablate_compiler::ir::{Gemm, Level};
 
 /// Multiply-adds below which a second thread costs more than it saves.
-const SERIAL: usize = 1 << 17;
-/// Rows or columns of a block are a multiple of this.
-const BLOCK: usize = 96;
+const SERIAL: usize = 1 << 16;
+/// Multiply-adds of a part that is worth handing out.
+const PART: usize = 1 << 20;
+/// Parts for each thread: a thread that was held up has others take its share.
+const PARTS: usize = 4;
 
 /// Runs a product.
 ///
 /// # Safety
-/// The pointers are valid for everything that the strides reach, and `c` overlaps neither operand.
-pub unsafe fn run(pool: &Pool, gemm: &Gemm, a: Shared, b: Shared, c: Shared) {
+/// The pointers are valid for everything that the strides reach, `c` overlaps neither operand, and
+/// each thread's scratch memory holds [`crate::gemm::SCRATCH`] elements.
+pub unsafe fn run(pool: &Pool, isa: Isa, scratch: &[Shared], gemm: &Gemm, [a, b, c]: [Shared; 3]) {
     let batches: usize = gemm.batch.iter().map(|l| l.size).product();
-    let work = batches * gemm.m.size * gemm.n.size * gemm.k.size;
-    let threads = if work < SERIAL { 1 } else { pool.threads() };
-    if batches >= threads {
-        let chunks = if threads == 1 {
-            1
-        } else {
-            batches.min(threads * 4)
+    let [m, n, k] = [gemm.m.size, gemm.n.size, gemm.k.size];
+    let threads = match batches * m * n * k {
+        work if work < SERIAL => 1,
+        _ => pool.threads(),
+    };
+    let one = |batch: usize, rows: (usize, usize), cols: (usize, usize)| {
+        let product = part(gemm, batch, [a, b, c], rows, cols);
+        // SAFETY: the caller's promise; parts are disjoint.
+        unsafe { product.run(isa, scratch[pool.index()].0) };
+    };
+    if threads == 1 || batches >= threads * PARTS {
+        let chunks = match threads {
+            1 => 1,
+            _ => (batches * m * n * k / PART).clamp(threads * PARTS, batches),
         };
         pool.each(chunks, |chunk| {
             for batch in batches * chunk / chunks..batches * (chunk + 1) / chunks {
-                // SAFETY: the caller's promise; batches have their own part of the result.
-                unsafe { one(gemm, batch, a, b, c, (0, gemm.m.size), (0, gemm.n.size)) };
+                one(batch, (0, m), (0, n));
             }
         });
         return;
     }
-    // Fewer batches than threads: cut the longer side of the result.
-    let by_rows = gemm.m.size >= gemm.n.size;
-    let side = if by_rows { gemm.m.size } else { gemm.n.size };
-    let each = side.div_ceil(threads).next_multiple_of(BLOCK).min(side);
-    let blocks = side.div_ceil(each);
-    pool.each(batches * blocks, |chunk| {
-        let (batch, block) = (chunk / blocks, chunk % blocks);
-        let part = (block * each, ((block + 1) * each).min(side));
-        let (rows, cols) = if by_rows {
-            (part, (0, gemm.n.size))
-        } else {
-            ((0, gemm.m.size), part)
-        };
-        // SAFETY: the caller's promise; blocks are disjoint.
-        unsafe { one(gemm, batch, a, b, c, rows, cols) };
+    let wanted = (m * n * k / PART)
+        .clamp(threads, threads * PARTS)
+        .div_ceil(batches);
+    let by_cols = n.div_ceil(block_columns(isa, k)).max(1);
+    let by_rows = wanted
+        .div_ceil(by_cols)
+        .clamp(1, m.div_ceil(tile_rows(isa)));
+    // Equal parts, each a multiple of the register tile.
+    let height = m.div_ceil(by_rows).next_multiple_of(tile_rows(isa));
+    let width = n.div_ceil(by_cols).next_multiple_of(16);
+    let (by_rows, by_cols) = (m.div_ceil(height), n.div_ceil(width));
+    pool.each(batches * by_rows * by_cols, |chunk| {
+        let (batch, rest) = (chunk / (by_rows * by_cols), chunk % (by_rows * by_cols));
+        let (col, row) = (rest / by_rows * width, rest % by_rows * height);
+        one(batch, (row, m.min(row + height)), (col, n.min(col + width)));
     });
 }
 
 /// Offsets of batch number `batch`.
-fn offsets(levels: &[Level], batch: usize) -> (isize, isize, isize) {
+fn offsets(levels: &[Level], batch: usize) -> [isize; 3] {
     let mut rest = batch;
-    levels.iter().rev().fold((0, 0, 0), |(a, b, c), level| {
+    levels.iter().rev().fold([0; 3], |[a, b, c], level| {
         let i = (rest % level.size) as isize;
         rest /= level.size;
-        (a + i * level.a, b + i * level.b, c + i * level.c)
+        [a + i * level.a, b + i * level.b, c + i * level.c]
     })
 }
 
-/// Rows `m.0..m.1` and columns `n.0..n.1` of one batch.
-///
-/// # Safety
-/// As [`run`].
-unsafe fn one(
+/// Rows `rows.0..rows.1` and columns `cols.0..cols.1` of one batch.
+fn part(
     gemm: &Gemm,
     batch: usize,
-    a: Shared,
-    b: Shared,
-    c: Shared,
-    m: (usize, usize),
-    n: (usize, usize),
-) {
-    let (oa, ob, oc) = offsets(&gemm.batch, batch);
-    let (m0, n0) = (m.0 as isize, n.0 as isize);
-    // SAFETY: the caller's promise.
-    unsafe {
-        gemm::gemm(
-            m.1 - m.0,
-            n.1 - n.0,
-            gemm.k.size,
-            c.add(oc + m0 * gemm.m.c + n0 * gemm.n.c),
-            gemm.n.c,
-            gemm.m.c,
-            false,
-            a.add(gemm.offset[0] + oa + m0 * gemm.m.a).cast_const(),
-            gemm.k.a,
-            gemm.m.a,
-            b.add(gemm.offset[1] + ob + n0 * gemm.n.b).cast_const(),
-            gemm.n.b,
-            gemm.k.b,
-            0.0f32,
-            1.0f32,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    [a, b, c]: [Shared; 3],
+    rows: (usize, usize),
+    cols: (usize, usize),
+) -> Product {
+    let [oa, ob, oc] = offsets(&gemm.batch, batch);
+    let (row, col) = (rows.0 as isize, cols.0 as isize);
+    Product {
+        size: [rows.1 - rows.0, cols.1 - cols.0, gemm.k.size],
+        a: Operand {
+            start: a.0.wrapping_offset(gemm.offset[0] + oa + row * gemm.m.a),
+            stride: gemm.m.a,
+            step: gemm.k.a,
+        },
+        b: Operand {
+            start: b.0.wrapping_offset(gemm.offset[1] + ob + col * gemm.n.b),
+            stride: gemm.n.b,
+            step: gemm.k.b,
+        },
+        c: c.0.wrapping_offset(oc + row * gemm.m.c + col * gemm.n.c),
+        c_strides: [gemm.m.c, gemm.n.c],
+        add: false,
     }
 }
