@@ -7,10 +7,13 @@ use crate::row::Context;
 use crate::vector::Isa;
 use crate::{gemm, index, matmul, row};
 use ablate_compiler::program::{Kernel, Place};
-use ablate_compiler::{compile, Backend, BackendError, Program, ProgramId, Session};
+use ablate_compiler::{
+    compile, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
+};
 use ablate_graph::{Feeds, Graph, RandomKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The processor as a [`Backend`].
 #[derive(Clone)]
@@ -70,6 +73,7 @@ impl Backend for CpuBackend {
             scratch,
             scratch_pointers: vec![],
             iotas: BTreeMap::new(),
+            profiling: false,
         }))
     }
 }
@@ -86,6 +90,8 @@ struct Loaded {
     pointers: Vec<Shared>,
     /// Outputs, copied out of the arena, which the next program overwrites.
     outputs: BTreeMap<String, Vec<f32>>,
+    /// What each step costs, and took while profiling was on.
+    times: Vec<KernelTime>,
 }
 
 struct CpuSession {
@@ -98,6 +104,7 @@ struct CpuSession {
     scratch: Vec<Memory>,
     scratch_pointers: Vec<Shared>,
     iotas: BTreeMap<usize, Memory>,
+    profiling: bool,
 }
 
 fn unknown<'a>(
@@ -249,6 +256,7 @@ impl Session for CpuSession {
             .map(|(name, id)| (name.clone(), vec![0.0; program.buffers[*id].len]))
             .collect();
         let needs = needed_states(&program);
+        let times = program.kernel_times();
         self.programs.push(Loaded {
             program,
             needs,
@@ -256,6 +264,7 @@ impl Session for CpuSession {
             inputs,
             pointers,
             outputs,
+            times,
         });
         Ok(ProgramId(self.programs.len() - 1))
     }
@@ -299,6 +308,9 @@ impl Session for CpuSession {
         }
         self.fill_inputs(program.0, feeds)?;
         self.resolve(program.0)?;
+        let mut times = self
+            .profiling
+            .then(|| std::mem::take(&mut self.programs[program.0].times));
         let loaded = &self.programs[program.0];
         let context = Context {
             pool: &self.pool,
@@ -310,7 +322,11 @@ impl Session for CpuSession {
         };
         // SAFETY: every pointer was resolved above to memory of the length that the program says;
         // the compiler verified that kernels stay inside their buffers.
-        self.pool.enter(|| unsafe { steps(loaded, &context) });
+        self.pool
+            .enter(|| unsafe { steps(loaded, &context, times.as_deref_mut()) });
+        if let Some(times) = times {
+            self.programs[program.0].times = times;
+        }
         let Loaded {
             program,
             outputs,
@@ -351,6 +367,30 @@ impl Session for CpuSession {
             .get(program.0)
             .map_or(0.0, |p| p.program.flops())
     }
+
+    fn set_profiling(&mut self, on: bool) {
+        self.profiling = on;
+        if on {
+            for time in self.programs.iter_mut().flat_map(|p| &mut p.times) {
+                (time.calls, time.seconds) = (0, 0.0);
+            }
+        }
+    }
+
+    fn profile(&self, program: ProgramId) -> Vec<KernelTime> {
+        self.loaded(program).map_or(vec![], |p| p.times.clone())
+    }
+
+    fn memory(&self) -> SessionMemory {
+        let bytes = |m: &Memory| (m.len() * size_of::<f32>()) as u64;
+        let inputs = self.programs.iter().flat_map(|p| p.inputs.values());
+        SessionMemory {
+            arena_bytes: bytes(&self.arena),
+            state_bytes: self.states.values().map(|(m, _)| bytes(m)).sum(),
+            input_bytes: inputs.chain(self.iotas.values()).map(bytes).sum(),
+            scratch_bytes: self.scratch.iter().chain([&self.partials]).map(bytes).sum(),
+        }
+    }
 }
 
 /// States that some step reads before any step has written them.
@@ -375,9 +415,10 @@ fn needed_states(program: &Program) -> Vec<String> {
 
 /// # Safety
 /// The context's pointers are those of the program's buffers.
-unsafe fn steps(loaded: &Loaded, cx: &Context) {
+unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTime]>) {
     let at = |id: usize| cx.buffers[id];
     for (number, step) in loaded.program.steps.iter().enumerate() {
+        let start = times.is_some().then(Instant::now);
         // SAFETY: the caller's promise.
         unsafe {
             match &step.kernel {
@@ -438,6 +479,10 @@ unsafe fn steps(loaded: &Loaded, cx: &Context) {
                     std::ptr::copy(at(*from).0, at(*to).0, len);
                 }
             }
+        }
+        if let (Some(times), Some(start)) = (&mut times, start) {
+            times[number].calls += 1;
+            times[number].seconds += start.elapsed().as_secs_f64();
         }
     }
 }
