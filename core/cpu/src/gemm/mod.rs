@@ -66,14 +66,45 @@ pub struct Product {
 }
 
 /// Columns of a block for sums of `k` positions.
-pub fn block_columns(isa: Isa, k: usize) -> usize {
-    let cols = Micro::of(isa).cols;
+fn block_columns(cols: usize, k: usize) -> usize {
     (RIGHT / depth(k) / cols * cols).max(cols)
 }
 
-/// Rows of a register tile.
-pub fn tile_rows(isa: Isa) -> usize {
-    Micro::of(isa).rows
+/// Rows and columns of a register tile.
+pub fn tile(isa: Isa) -> [usize; 2] {
+    let micro = Micro::of(isa);
+    [micro.rows, micro.cols]
+}
+
+/// Cycles that a product of this `size` takes one core, roughly: what is multiplied, and what is packed.
+/// `steps` are the distances of neighbouring summed positions in the operands. Only for comparing ways
+/// to cut a product.
+pub fn cycles(isa: Isa, size: [usize; 3], strides: [isize; 2], steps: [isize; 2]) -> f64 {
+    /// Copying an element, and copying it transposed.
+    const COPY: [f64; 2] = [0.15, 0.4];
+    let micro = Micro::of(isa);
+    let [m, n, k] = size;
+    let copy = |step: isize| COPY[usize::from(step == 1)];
+    let rest = match m % micro.rows {
+        0 => 0,
+        // Too few sums to hide the latency of a multiply-add.
+        rows => rows.max(3),
+    };
+    let rows = (m / micro.rows * micro.rows + rest) as f64;
+    let sums = rows * n.div_ceil(micro.cols) as f64 * 2.0;
+    let left = if direct(strides[0], steps[0], micro.rows) {
+        0.0
+    } else {
+        let blocks = n.div_ceil(block_columns(micro.cols, k));
+        (m * blocks) as f64 * copy(steps[0])
+    };
+    let right = n.next_multiple_of(micro.cols) as f64 * copy(steps[1]);
+    k as f64 * (sums + left + right)
+}
+
+/// Whether the left operand is read where it lies.
+fn direct(stride: isize, step: isize, rows: usize) -> bool {
+    (stride == 1 && step.unsigned_abs() <= NEAR) || (step == 1 && !collides(stride, rows))
 }
 
 /// Summed positions of a block: equal parts of at most [`DEPTH`].
@@ -137,9 +168,8 @@ impl Product {
     unsafe fn blocks(&self, isa: Isa, scratch: *mut f32) {
         let micro = Micro::of(isa);
         let [m, n, k] = self.size;
-        let (deep, wide) = (depth(k), block_columns(isa, k));
-        let direct = (self.a.stride == 1 && self.a.step.unsigned_abs() <= NEAR)
-            || (self.a.step == 1 && !collides(self.a.stride, micro.rows));
+        let (deep, wide) = (depth(k), block_columns(micro.cols, k));
+        let direct = direct(self.a.stride, self.a.step, micro.rows);
         let (right, left) = (scratch, scratch.wrapping_add(RIGHT));
         for col in (0..n).step_by(wide) {
             let cols = (n - col).min(wide);
