@@ -91,6 +91,9 @@ mod x86 {
     use super::Block;
     use std::arch::x86_64::*;
 
+    /// Summed positions that are fetched ahead of the one that is copied.
+    const AHEAD: isize = 8;
+
     fn ones(n: usize) -> __mmask16 {
         ((1u32 << n.min(16)) - 1) as __mmask16
     }
@@ -105,6 +108,11 @@ mod x86 {
         // Position by position: neighbouring positions may be pages apart.
         for k in 0..block.k {
             let from = block.start.wrapping_offset(k as isize * block.step);
+            let ahead = from.wrapping_offset(AHEAD * block.step);
+            for line in (0..block.size).step_by(16) {
+                // SAFETY: a hint; an address outside of the matrix is ignored.
+                unsafe { _mm_prefetch(ahead.wrapping_add(line).cast(), _MM_HINT_T0) };
+            }
             for first in (0..block.size).step_by(width) {
                 for part in (0..width).step_by(16) {
                     let at = first + part;
@@ -143,9 +151,11 @@ mod x86 {
                     let mut x = [_mm512_setzero_ps(); 16];
                     for (i, x) in x.iter_mut().enumerate().take(have) {
                         let from = (first + i) as isize * block.stride + k as isize;
-                        // SAFETY: the mask keeps the read inside the block.
+                        let from = block.start.wrapping_offset(from);
+                        // SAFETY: the mask keeps the read inside the block; the prefetch is a hint.
                         *x = unsafe {
-                            _mm512_maskz_loadu_ps(ones(depth), block.start.wrapping_offset(from))
+                            _mm_prefetch(from.wrapping_add(32).cast(), _MM_HINT_T0);
+                            _mm512_maskz_loadu_ps(ones(depth), from)
                         };
                     }
                     let x = transpose_16(x);
