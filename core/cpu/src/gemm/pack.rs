@@ -109,10 +109,6 @@ mod x86 {
         for k in 0..block.k {
             let from = block.start.wrapping_offset(k as isize * block.step);
             let ahead = from.wrapping_offset(AHEAD * block.step);
-            for line in (0..block.size).step_by(16) {
-                // SAFETY: a hint; an address outside of the matrix is ignored.
-                unsafe { _mm_prefetch(ahead.wrapping_add(line).cast(), _MM_HINT_T0) };
-            }
             for first in (0..block.size).step_by(width) {
                 for part in (0..width).step_by(16) {
                     let at = first + part;
@@ -122,7 +118,9 @@ mod x86 {
                     // panel, what is written beyond belongs to later positions or panels, which are
                     // written later, but at the very end, where the mask stops it. (Masked stores are
                     // slower.)
+                    // The prefetch is a hint; an address outside of the matrix is ignored.
                     unsafe {
+                        _mm_prefetch(ahead.wrapping_add(at).cast(), _MM_HINT_T0);
                         let x = _mm512_maskz_loadu_ps(have, from.wrapping_add(at));
                         if width - part < 16 && (k + 1 == block.k || to.wrapping_add(16) > end) {
                             _mm512_mask_storeu_ps(to, ones(width - part), x);
