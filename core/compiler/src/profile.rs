@@ -83,7 +83,8 @@ fn touched(access: &TileAccess) -> usize {
 fn bytes(kernel: &Kernel, buffers: &[Buffer]) -> u64 {
     // A buffer may be larger than what the kernel reads of it (a slice, the rows of a table).
     let mut read: BTreeMap<BufferId, usize> = BTreeMap::new();
-    let mut reads = |buffer: BufferId, elements: usize| *read.entry(buffer).or_default() += elements;
+    let mut reads =
+        |buffer: BufferId, elements: usize| *read.entry(buffer).or_default() += elements;
     match kernel {
         Kernel::Row(row) => {
             for instr in &row.instrs {
@@ -98,7 +99,10 @@ fn bytes(kernel: &Kernel, buffers: &[Buffer]) -> u64 {
             reads(*table, buffers[*out].len);
             reads(*index, buffers[*index].len);
         }
-        other => other.reads().iter().for_each(|b| reads(*b, buffers[*b].len)),
+        other => other
+            .reads()
+            .iter()
+            .for_each(|b| reads(*b, buffers[*b].len)),
     }
     let read: usize = read.iter().map(|(b, n)| (*n).min(buffers[*b].len)).sum();
     let written: usize = kernel.writes().iter().map(|b| buffers[*b].len).sum();
