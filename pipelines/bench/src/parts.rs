@@ -22,10 +22,13 @@ pub fn backend(configuration: &Configuration) -> Result<Box<dyn Backend>> {
     let backend = CpuBackend::new(configuration.threads)?;
     match configuration.precision {
         Precision::F32 => Ok(Box::new(backend)),
+        Precision::Bf16 => Ok(Box::new(
+            backend.with_precision(ablate_cpu::Precision::Bf16),
+        )),
         other => Err(BenchError::Precision {
             asked: other.name(),
             backend: backend.description(),
-            offered: Precision::F32.name(),
+            offered: "f32, bf16",
         }),
     }
 }
@@ -41,7 +44,10 @@ pub(crate) fn objectives(registry: &Registry) -> Result<Vec<Box<dyn Objective>>>
 ///
 /// # Errors
 /// When the configuration makes no model or the device refuses.
-pub fn parts(configuration: &Configuration, backend: &dyn Backend) -> Result<(TrainerConfig, Parts)> {
+pub fn parts(
+    configuration: &Configuration,
+    backend: &dyn Backend,
+) -> Result<(TrainerConfig, Parts)> {
     let model = configuration.model()?;
     let registry = Registry::with_builtins()?;
     let optimizer = registry.make_optimizer("adamw", &json!({"learning_rate": 1e-4}))?;
