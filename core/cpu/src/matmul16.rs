@@ -279,3 +279,101 @@ pub unsafe fn run(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Memory;
+
+    fn filled(count: usize, name: &str) -> Memory {
+        let mut memory = Memory::new(count);
+        let mut reader = ablate_random::Stream::new(5, name).reader();
+        let values = memory.as_mut_slice().iter_mut();
+        values.for_each(|x| *x = reader.normal() as f32);
+        memory
+    }
+
+    /// The f64 product of the rounded operands.
+    fn exact(gemm: &Gemm, batch: usize, a: &[f32], b: &[f32], m: usize, n: usize) -> f64 {
+        let [oa, ob, _] = offsets(&gemm.batch, batch);
+        let number = |x: f32| f64::from(f32::from_bits(u32::from(pairs::round(x)) << 16));
+        (0..gemm.k.size as isize)
+            .map(|k| {
+                let at = oa + m as isize * gemm.m.a + k * gemm.k.a;
+                let bt = ob + n as isize * gemm.n.b + k * gemm.k.b;
+                number(a[at as usize]) * number(b[bt as usize])
+            })
+            .sum()
+    }
+
+    #[test]
+    fn products_of_rounded_operands_agree_with_f64() {
+        for (batches, m, n, k) in [
+            (1, 1, 1, 1),
+            (1, 130, 70, 1700),
+            (1, 13, 1, 9),
+            (1, 1, 40, 8),
+            (3, 40, 33, 31),
+            (20, 16, 24, 10),
+            (1, 200, 500, 64),
+        ] {
+            let (a, b) = (filled(batches * m * k, "a"), filled(batches * n * k, "b"));
+            for (a_rows, b_rows, c_rows) in [
+                (true, true, true),
+                (false, false, true),
+                (true, false, false),
+            ] {
+                let two = |rows: bool, i: usize| if rows { (k, 1) } else { (1, i) };
+                let ((ma, ka), (nb, kb)) = (two(a_rows, m), two(b_rows, n));
+                let (mc, nc) = if c_rows { (n, 1) } else { (1, m) };
+                let level = |size: usize, a: usize, b: usize, c: usize| Level {
+                    size,
+                    a: a as isize,
+                    b: b as isize,
+                    c: c as isize,
+                };
+                let gemm = Gemm {
+                    batch: vec![level(batches, m * k, n * k, m * n)],
+                    m: level(m, ma, 0, mc),
+                    n: level(n, 0, nb, nc),
+                    k: level(k, ka, kb, 0),
+                    offset: [0, 0],
+                };
+                for threads in [1, 2] {
+                    for isa in Isa::available() {
+                        let pool = Pool::new(threads).expect("threads");
+                        let (cut, exchanged) = Cut::new(&gemm, threads);
+                        let scratch: Vec<Memory> =
+                            (0..threads).map(|_| Memory::new(SCRATCH)).collect();
+                        let scratch: Vec<Shared> =
+                            scratch.iter().map(|m| Shared(m.pointer())).collect();
+                        let shared = Memory::new(cut.shared_len());
+                        let c = Memory::new(batches * m * n);
+                        let mut buffers = [&a, &b, &c].map(|m| Shared(m.pointer()));
+                        if exchanged {
+                            buffers.swap(0, 1);
+                        }
+                        let shared = Shared(shared.pointer());
+                        // SAFETY: every buffer is as long as the strides reach.
+                        pool.enter(|| unsafe { run(&pool, isa, &scratch, shared, &cut, buffers) });
+                        for batch in 0..batches {
+                            for row in 0..m {
+                                for col in 0..n {
+                                    let at = batch * m * n + row * mc + col * nc;
+                                    let expected =
+                                        exact(&gemm, batch, a.as_slice(), b.as_slice(), row, col);
+                                    let off = (f64::from(c.as_slice()[at]) - expected).abs();
+                                    let bound = 8e-6 * (k as f64).sqrt();
+                                    assert!(
+                                        off < bound,
+                                        "{isa:?} {m} {n} {k} at {row} {col}: {off:e}"
+                                    );
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -195,6 +195,35 @@ pub fn check(backend: &dyn Backend, case: Case, tolerance: f64) -> Result<String
     Ok(text)
 }
 
+/// As [`check`], tensor by tensor instead of element by element: the error's norm is at most `tolerance`
+/// of the tensor's and a hundredth of the greatest one's. (The gradient of a key's bias is zero in truth,
+/// and what rounding leaves of it is as large as the terms that cancel.)
+///
+/// # Errors
+/// The backend refuses the graph or the run.
+///
+/// # Panics
+/// On the first tensor that is off.
+pub fn check_norms(backend: &dyn Backend, case: Case, tolerance: f64) -> Result<(), BackendError> {
+    let expected = exact(&case)?;
+    let (found, _) = run(backend, case, &expected)?;
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let norms = expected.values().map(|e| norm(&mut e.iter().copied()));
+    let greatest = norms.fold(0.0, f64::max);
+    for (name, expected) in &expected {
+        let pairs = found[name].iter().zip(expected);
+        let off = norm(&mut pairs.map(|(a, b)| f64::from(*a) - b));
+        let own = norm(&mut expected.iter().copied());
+        let bound = tolerance * (own + 0.01 * greatest);
+        assert!(
+            off <= bound,
+            "{}: {name} is off by {off:e} of {own:e}",
+            backend.name()
+        );
+    }
+    Ok(())
+}
+
 /// As [`check`], for graphs that may amplify rounding: what stock luminal is off by in a tensor, in the
 /// same precision, is allowed thirty times over.
 ///

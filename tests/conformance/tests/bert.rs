@@ -3,8 +3,8 @@
 use ablate_bert::{dense, layer_norm, BertConfig, Encoder, Parameters};
 use ablate_compiler::program::Kernel;
 use ablate_compiler::{compile, Program};
-use ablate_conformance::{check, numbers, Case};
-use ablate_cpu::CpuBackend;
+use ablate_conformance::{check, check_norms, numbers, Case};
+use ablate_cpu::{CpuBackend, Precision};
 use ablate_graph::GraphError;
 
 const BATCH: usize = 3;
@@ -84,6 +84,19 @@ fn program(layers: usize) -> Program {
 fn compiled_bert_follows_the_f64_evaluation_with_every_gradient() {
     let backend = CpuBackend::new(2).expect("threads");
     check(&backend, bert(2).expect("builds"), 5e-5).expect("runs");
+}
+
+/// Operands of products are rounded to eight bits of mantissa; gradients are off by a few of their units.
+#[test]
+fn bert_with_bfloat16_operands_stays_near() {
+    for backend in [
+        CpuBackend::new(2).expect("threads"),
+        CpuBackend::new(1).expect("one thread").avx2(),
+        CpuBackend::new(1).expect("one thread").portable(),
+    ] {
+        let backend = backend.with_precision(Precision::Bf16);
+        check_norms(&backend, bert(2).expect("builds"), 4e-2).expect("runs");
+    }
 }
 
 /// What one more layer adds, by phase and kind.
