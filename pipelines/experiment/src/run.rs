@@ -74,7 +74,7 @@ pub fn run(
     interrupt: &AtomicBool,
 ) -> Result<RunSummary> {
     let recipe = &loaded.recipe;
-    let backend = device::open(recipe.device, options.threads)?;
+    let backend = device::open(recipe.device, recipe.precision, options.threads)?;
     let store = RunStore::open(&options.runs, &recipe.pipeline, options.fresh)?;
     let plan = plan(loaded, &store)?;
     let finished = plan.iter().filter(|t| t.done).count();

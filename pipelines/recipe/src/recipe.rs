@@ -25,7 +25,7 @@ pub struct Recipe {
     pub seeds: Vec<u64>,
     /// Where to compute.
     pub device: Device,
-    /// Arithmetic of the tensors.
+    /// Arithmetic of the matrix products.
     pub precision: Precision,
     /// Shared libraries, or folders of them, to load plugins from.
     pub plugins: Vec<PathBuf>,
@@ -88,12 +88,14 @@ impl Device {
     }
 }
 
-/// Arithmetic of the tensors.
+/// Arithmetic of the matrix products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// 32-bit floating point throughout.
     F32,
+    /// Operands rounded to bfloat16, 32-bit sums; parameters, activations and all else stay 32-bit.
+    Bf16,
 }
 
 /// The corpus and how it becomes batches.

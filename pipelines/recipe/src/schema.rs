@@ -74,12 +74,11 @@ pub fn schema(catalog: &Catalog) -> Value {
                 "description": "Where to compute; auto takes a GPU that works, else the CPU."
             },
             "precision": {
-                "type": "string", "enum": ["f32"], "default": "f32",
+                "type": "string", "enum": ["f32", "bf16"], "default": "f32",
                 "x-not-yet": {
-                    "bf16": "this build computes in f32 only",
-                    "f32_split": "this build computes in f32 only"
+                    "f32_split": "this build has no kernel for processors with AMX, the only ones that it is faster on"
                 },
-                "description": "Arithmetic of the tensors."
+                "description": "Arithmetic of the matrix products: f32, or bf16 operands with f32 sums. Parameters, activations and all else stay f32."
             },
             "plugins": {
                 "type": "array", "items": {"type": "string", "minLength": 1}, "default": [],

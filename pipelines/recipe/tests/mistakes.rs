@@ -127,7 +127,10 @@ fn missing_files() {
 
 #[test]
 fn precision_not_available() {
-    insta::assert_snapshot!(mistakes(with("seeds:", "precision: bf16\nseeds:"), &[]));
+    insta::assert_snapshot!(mistakes(
+        with("seeds:", "precision: f32_split\nseeds:"),
+        &[]
+    ));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ablate_experiment::{default_threads, environment, open_device, why_no_gpu, Plugins};
-use ablate_recipe::Device;
+use ablate_recipe::{Device, Precision};
 
 use super::{print, Failure, Outcome};
 use crate::{exit, table};
@@ -11,7 +11,7 @@ use crate::{exit, table};
 /// Says what the machine offers.
 pub fn doctor() -> Outcome {
     let e = environment::look(default_threads(), String::new());
-    let device = match open_device(Device::Auto, 0) {
+    let device = match open_device(Device::Auto, Precision::F32, 0) {
         Ok(backend) => backend.description(),
         Err(error) => format!("none: {error}"),
     };

@@ -61,7 +61,8 @@ pub fn graph(args: &args::Graph) -> Outcome {
     let trial = Trial::load(&args.trial)?;
     let backend = if args.program {
         let threads = args.threads.unwrap_or(0) as usize;
-        Some(open_device(trial.arm().recipe.device, threads).map_err(Failure::running)?)
+        let recipe = &trial.arm().recipe;
+        Some(open_device(recipe.device, recipe.precision, threads).map_err(Failure::running)?)
     } else {
         None
     };
