@@ -16,6 +16,9 @@ const F32_BYTES: u64 = size_of::<f32>() as u64;
 pub struct KernelTime {
     /// Kind of the kernel, as [`Kernel::kind`].
     pub kind: &'static str,
+    /// Size of its work: `8x512x64x512` for a batch of 8 products of m 512, n 64, k 512, else rows and
+    /// columns; with `NT` after products whose operands are not (N) or are (T) transposed in memory.
+    pub shape: String,
     /// Place in the model that it came from: `encoder/layer.0/attention/self`.
     pub scope: Arc<str>,
     /// Forward, backward or update.
@@ -56,6 +59,7 @@ impl Program {
     pub fn kernel_times(&self) -> Vec<KernelTime> {
         let entry = |step: &crate::program::Step| KernelTime {
             kind: step.kernel.kind(),
+            shape: shape(&step.kernel, &self.buffers),
             scope: step.scope.clone(),
             phase: step.phase,
             calls: 0,
@@ -67,6 +71,22 @@ impl Program {
             bytes: bytes(&step.kernel, &self.buffers),
         };
         self.steps.iter().map(entry).collect()
+    }
+}
+
+fn shape(kernel: &Kernel, buffers: &[Buffer]) -> String {
+    match kernel {
+        Kernel::Row(row) => format!("{}x{}", row.rows, row.cols),
+        Kernel::Gemm { gemm, .. } => {
+            let batch: String = gemm.batch.iter().map(|l| format!("{}x", l.size)).collect();
+            let order = |inner: isize| if inner == 1 { 'N' } else { 'T' };
+            let (m, n, k) = (gemm.m.size, gemm.n.size, gemm.k.size);
+            format!("{batch}{m}x{n}x{k} {}{}", order(gemm.k.a), order(gemm.n.b))
+        }
+        other => {
+            let written = other.writes();
+            written.iter().map(|b| buffers[*b].len.to_string()).collect()
+        }
     }
 }
 
@@ -123,6 +143,7 @@ mod tests {
         assert_eq!(gemm.len(), 1, "{program}");
         assert_eq!(gemm[0].flops, 2.0 * 3.0 * 5.0 * 7.0);
         assert_eq!(gemm[0].bytes, 4 * (15 + 35 + 21));
+        assert_eq!(gemm[0].shape, "3x7x5 NN");
         assert_eq!((gemm[0].calls, gemm[0].seconds), (0, 0.0));
     }
 

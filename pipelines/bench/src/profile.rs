@@ -17,6 +17,8 @@ pub struct KernelGroup {
     pub scope: String,
     /// Kind of kernel.
     pub kind: &'static str,
+    /// Size of its work; empty when kernels of several sizes are put together (the update).
+    pub shape: String,
     /// Kernels a step.
     pub kernels: u64,
     /// Seconds a step.
@@ -40,34 +42,38 @@ pub fn kernel_counts(kernels: &[KernelTime]) -> BTreeMap<&'static str, u64> {
 /// model are one line of a table.
 fn place(time: &KernelTime) -> String {
     if time.phase == Phase::Update {
-        return match time.scope.split('/').next() {
-            Some("grad_norm") => "gradient norm".to_owned(),
+        return match &*time.scope {
+            "grad_norm" => "gradient norm".to_owned(),
             _ => "parameters".to_owned(),
         };
     }
-    let part = |p: &str| match p.trim_end_matches(|c: char| c.is_ascii_digit()) {
-        short if short.len() < p.len() && short.ends_with(['.', '_']) => format!("{short}*"),
-        _ => p.to_owned(),
-    };
-    let parts: Vec<String> = time.scope.split('/').map(part).collect();
-    parts.join("/")
+    let number = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit());
+    let part = |p| if number(p) { "*" } else { p };
+    let parts: Vec<&str> = time.scope.split('.').map(part).collect();
+    parts.join(".")
 }
 
 impl KernelGroup {
-    /// Groups of equal phase, place and kind over `steps` steps, the longest first.
+    /// Groups of equal phase, place, kind and shape over `steps` steps, the longest first.
     pub fn collect(kernels: &[KernelTime], steps: usize) -> Vec<KernelGroup> {
         let mut groups: Vec<KernelGroup> = Vec::new();
         let each = 1.0 / steps.max(1) as f64;
         for time in kernels {
             let scope = place(time);
-            let found = groups
-                .iter()
-                .position(|g| (g.phase, &g.scope, g.kind) == (time.phase, &scope, time.kind));
+            let shape = match time.phase {
+                Phase::Update => "",
+                _ => &time.shape,
+            };
+            let same = |g: &KernelGroup| {
+                (g.phase, &*g.scope, g.kind, &*g.shape) == (time.phase, &*scope, time.kind, shape)
+            };
+            let found = groups.iter().position(same);
             let at = found.unwrap_or_else(|| {
                 groups.push(KernelGroup {
                     phase: time.phase,
                     scope,
                     kind: time.kind,
+                    shape: shape.to_owned(),
                     kernels: 0,
                     seconds: 0.0,
                     flops: 0.0,
