@@ -1,11 +1,12 @@
 //! The session: programs, their plans, the states and the arena they share.
 
+use crate::matmul::Cut;
 use crate::memory::{Memory, Shared};
 use crate::plan::RowPlan;
 use crate::pool::Pool;
 use crate::row::Context;
 use crate::vector::Isa;
-use crate::{index, matmul, row};
+use crate::{gemm, index, matmul, row};
 use ablate_compiler::program::{Kernel, Place};
 use ablate_compiler::{
     compile, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
@@ -78,10 +79,17 @@ impl Backend for CpuBackend {
     }
 }
 
+/// What is decided about a step when its program is loaded.
+enum Plan {
+    Row(Box<RowPlan>),
+    Gemm(Cut),
+    None,
+}
+
 struct Loaded {
     program: Program,
-    /// Plans of the row kernels, by step.
-    plans: Vec<Option<RowPlan>>,
+    /// What was decided about each step.
+    plans: Vec<Plan>,
     /// Buffers of the fed inputs, by buffer.
     inputs: BTreeMap<usize, Memory>,
     /// States that must be set before a run.
@@ -222,27 +230,30 @@ impl Session for CpuSession {
                 Place::Arena { .. } => {}
             }
         }
-        let plans: Vec<Option<RowPlan>> = program
+        let threads = self.pool.threads();
+        let plans: Vec<Plan> = program
             .steps
             .iter()
             .map(|s| match &s.kernel {
-                Kernel::Row(kernel) => Some(RowPlan::new(kernel)),
-                _ => None,
+                Kernel::Row(kernel) => Plan::Row(Box::new(RowPlan::new(kernel))),
+                Kernel::Gemm { gemm, .. } => Plan::Gemm(Cut::new(gemm, self.isa, threads)),
+                _ => Plan::None,
             })
             .collect();
+        let rows = || {
+            plans.iter().filter_map(|p| match p {
+                Plan::Row(plan) => Some(plan),
+                _ => None,
+            })
+        };
         grow(&mut self.arena, program.arena_len);
-        let scratch = plans.iter().flatten().map(|p| p.scratch).max().unwrap_or(0);
+        let products = plans.iter().any(|p| matches!(p, Plan::Gemm(_)));
+        let packing = if products { gemm::SCRATCH } else { 0 };
+        let scratch = rows().map(|p| p.scratch).fold(packing, usize::max);
         self.scratch.iter_mut().for_each(|s| grow(s, scratch));
         self.scratch_pointers = self.scratch.iter().map(|s| Shared(s.pointer())).collect();
-        grow(
-            &mut self.partials,
-            plans
-                .iter()
-                .flatten()
-                .map(|p| p.partial_len)
-                .max()
-                .unwrap_or(0),
-        );
+        let partials = rows().map(|p| p.partial_len).max().unwrap_or(0);
+        grow(&mut self.partials, partials);
         let pointers = vec![Shared(std::ptr::null_mut()); program.buffers.len()];
         let outputs = program
             .outputs
@@ -417,12 +428,15 @@ unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTim
         unsafe {
             match &step.kernel {
                 Kernel::Row(_) => {
-                    if let Some(plan) = &loaded.plans[number] {
+                    if let Plan::Row(plan) = &loaded.plans[number] {
                         row::run(plan, cx);
                     }
                 }
                 Kernel::Gemm { gemm, a, b, c } => {
-                    matmul::run(cx.pool, gemm, at(*a), at(*b), at(*c))
+                    if let Plan::Gemm(cut) = loaded.plans[number] {
+                        let buffers = [at(*a), at(*b), at(*c)];
+                        matmul::run(cx.pool, cx.isa, cx.scratch, (gemm, cut), buffers);
+                    }
                 }
                 Kernel::Gather {
                     table,

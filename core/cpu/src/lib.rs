@@ -11,6 +11,7 @@
 //! it the rounding, by processor.
 
 mod backend;
+mod gemm;
 mod index;
 pub mod math;
 mod matmul;

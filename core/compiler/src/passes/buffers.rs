@@ -14,6 +14,15 @@ use ablate_graph::ir::Phase;
 /// Elements that every arena offset is a multiple of: one cache line.
 const ALIGN: usize = 16;
 
+/// Elements after a buffer of at least [`LARGE`] that nothing uses: sizes of tensors are powers of two
+/// all too often, and buffers a power of two apart fall on the same sets of a cache.
+const STAGGER: usize = 17 * ALIGN;
+const LARGE: usize = 1 << 12;
+
+fn padded(len: usize) -> usize {
+    len.next_multiple_of(ALIGN) + if len >= LARGE { STAGGER } else { 0 }
+}
+
 /// Runs the pass. `assigned` maps each assigned state to the buffer of its new value.
 ///
 /// # Errors
@@ -138,7 +147,7 @@ fn place(program: &mut Program) {
         let Some((first, last)) = lives[buffer] else {
             continue;
         };
-        let len = program.buffers[buffer].len.next_multiple_of(ALIGN);
+        let len = padded(program.buffers[buffer].len);
         let mut taken: Vec<(usize, usize)> = placed
             .iter()
             .filter(|(from, to, ..)| *from <= last && first <= *to)
