@@ -30,6 +30,15 @@ pub fn backend(configuration: &Configuration) -> Result<Box<dyn Backend>> {
     }
 }
 
+/// Whether a benchmark can run here, without running it.
+///
+/// # Errors
+/// Sizes that make no model or no batch, a precision that is not offered.
+pub fn check(configuration: &Configuration) -> Result<()> {
+    configuration.model()?;
+    backend(configuration).map(drop)
+}
+
 pub(crate) fn objectives(registry: &Registry) -> Result<Vec<Box<dyn Objective>>> {
     Ok(vec![
         Box::new(registry.make_objective("mlm", &json!({}))?),
@@ -41,7 +50,10 @@ pub(crate) fn objectives(registry: &Registry) -> Result<Vec<Box<dyn Objective>>>
 ///
 /// # Errors
 /// When the configuration makes no model or the device refuses.
-pub fn parts(configuration: &Configuration, backend: &dyn Backend) -> Result<(TrainerConfig, Parts)> {
+pub fn parts(
+    configuration: &Configuration,
+    backend: &dyn Backend,
+) -> Result<(TrainerConfig, Parts)> {
     let model = configuration.model()?;
     let registry = Registry::with_builtins()?;
     let optimizer = registry.make_optimizer("adamw", &json!({"learning_rate": 1e-4}))?;
