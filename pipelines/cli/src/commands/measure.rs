@@ -63,7 +63,8 @@ pub fn profile(args: &args::Profile) -> Outcome {
         trial.arm().name,
         trial.seed
     );
-    write_flame(&args.out, &title, &frame(&m.tree())).map_err(Failure::running)?;
+    write_flame(&args.out, &title, &frame(&m.tree()))
+        .map_err(|e| Failure::running(with_reason(&e)))?;
     print(&format!("picture: {}\n", shown(&args.out)))?;
     Ok(exit::OK)
 }
@@ -92,6 +93,14 @@ fn memory(m: &Measurement) -> String {
         lines.push(format!("{}  the process at its peak", mib(peak)));
     }
     lines.join("\n") + "\n"
+}
+
+/// An error with what the system says about it.
+fn with_reason(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(reason) => format!("{error}: {reason}"),
+        None => error.to_string(),
+    }
 }
 
 /// The tree of a step as what is drawn.
