@@ -1,5 +1,6 @@
 //! The session: programs, their plans, the states and the arena they share.
 
+use crate::jit::{self, Code, Compiled};
 use crate::matmul::Cut;
 use crate::memory::{Memory, Shared};
 use crate::plan::RowPlan;
@@ -21,6 +22,7 @@ use std::time::Instant;
 pub struct CpuBackend {
     pool: Arc<Pool>,
     isa: Isa,
+    jit: bool,
 }
 
 impl CpuBackend {
@@ -32,6 +34,7 @@ impl CpuBackend {
         Ok(CpuBackend {
             pool: Arc::new(Pool::new(threads)?),
             isa: Isa::detect(),
+            jit: jit::available(),
         })
     }
 
@@ -39,6 +42,24 @@ impl CpuBackend {
     #[must_use]
     pub fn portable(mut self) -> Self {
         self.isa = Isa::Portable;
+        self.jit = false;
+        self
+    }
+
+    /// The same backend restricted to AVX2, or less where there is none, for tests and comparisons.
+    #[must_use]
+    pub fn avx2(mut self) -> Self {
+        if self.isa == Isa::Avx512 {
+            self.isa = Isa::Avx2;
+        }
+        self.jit = false;
+        self
+    }
+
+    /// The same backend with row kernels interpreted, for tests and comparisons.
+    #[must_use]
+    pub fn interpreted(mut self) -> Self {
+        self.jit = false;
         self
     }
 
@@ -67,6 +88,7 @@ impl Backend for CpuBackend {
         Ok(Box::new(CpuSession {
             pool: self.pool.clone(),
             isa: self.isa,
+            jit: self.jit,
             programs: vec![],
             states: BTreeMap::new(),
             arena: Memory::new(0),
@@ -81,7 +103,7 @@ impl Backend for CpuBackend {
 
 /// What is decided about a step when its program is loaded.
 enum Plan {
-    Row(Box<RowPlan>),
+    Row(Box<RowPlan>, Option<Box<Compiled>>),
     Gemm(Cut),
     None,
 }
@@ -90,6 +112,8 @@ struct Loaded {
     program: Program,
     /// What was decided about each step.
     plans: Vec<Plan>,
+    /// Machine code that the plans call.
+    _code: Option<Code>,
     /// Buffers of the fed inputs, by buffer.
     inputs: BTreeMap<usize, Memory>,
     /// States that must be set before a run.
@@ -105,6 +129,7 @@ struct Loaded {
 struct CpuSession {
     pool: Arc<Pool>,
     isa: Isa,
+    jit: bool,
     programs: Vec<Loaded>,
     states: BTreeMap<String, (Memory, bool)>,
     arena: Memory,
@@ -231,28 +256,34 @@ impl Session for CpuSession {
             }
         }
         let threads = self.pool.threads();
-        let plans: Vec<Plan> = program
+        let mut plans: Vec<Plan> = program
             .steps
             .iter()
             .map(|s| match &s.kernel {
-                Kernel::Row(kernel) => Plan::Row(Box::new(RowPlan::new(kernel))),
+                Kernel::Row(kernel) => Plan::Row(Box::new(RowPlan::new(kernel)), None),
                 Kernel::Gemm { gemm, .. } => Plan::Gemm(Cut::new(gemm, self.isa, threads)),
                 _ => Plan::None,
             })
             .collect();
+        let code = self.jit.then(|| machine_code(&mut plans)).flatten();
         let rows = || {
             plans.iter().filter_map(|p| match p {
-                Plan::Row(plan) => Some(plan),
+                Plan::Row(plan, compiled) => Some((plan, compiled)),
                 _ => None,
             })
         };
         grow(&mut self.arena, program.arena_len);
         let products = plans.iter().any(|p| matches!(p, Plan::Gemm(_)));
         let packing = if products { gemm::SCRATCH } else { 0 };
-        let scratch = rows().map(|p| p.scratch).fold(packing, usize::max);
+        let scratch = rows()
+            .map(|(plan, compiled)| match compiled {
+                Some(compiled) => compiled.scratch(),
+                None => plan.scratch,
+            })
+            .fold(packing, usize::max);
         self.scratch.iter_mut().for_each(|s| grow(s, scratch));
         self.scratch_pointers = self.scratch.iter().map(|s| Shared(s.pointer())).collect();
-        let partials = rows().map(|p| p.partial_len).max().unwrap_or(0);
+        let partials = rows().map(|(plan, _)| plan.partial_len).max().unwrap_or(0);
         grow(&mut self.partials, partials);
         let pointers = vec![Shared(std::ptr::null_mut()); program.buffers.len()];
         let outputs = program
@@ -266,6 +297,7 @@ impl Session for CpuSession {
             program,
             needs,
             plans,
+            _code: code,
             inputs,
             pointers,
             outputs,
@@ -398,6 +430,22 @@ impl Session for CpuSession {
     }
 }
 
+/// Compiles the row kernels among the plans.
+fn machine_code(plans: &mut [Plan]) -> Option<Code> {
+    let rows = plans.iter().filter_map(|p| match p {
+        Plan::Row(plan, _) => Some(&**plan),
+        _ => None,
+    });
+    let (kernels, code) = jit::compile(rows);
+    let mut kernels = kernels.into_iter();
+    for plan in plans {
+        if let Plan::Row(_, compiled) = plan {
+            *compiled = kernels.next().flatten().map(Box::new);
+        }
+    }
+    code
+}
+
 /// States that some step reads before any step has written them.
 fn needed_states(program: &Program) -> Vec<String> {
     let mut needs: Vec<String> = vec![];
@@ -427,11 +475,11 @@ unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTim
         // SAFETY: the caller's promise.
         unsafe {
             match &step.kernel {
-                Kernel::Row(_) => {
-                    if let Plan::Row(plan) = &loaded.plans[number] {
-                        row::run(plan, cx);
-                    }
-                }
+                Kernel::Row(_) => match &loaded.plans[number] {
+                    Plan::Row(plan, Some(compiled)) => jit::run(plan, compiled, cx),
+                    Plan::Row(plan, None) => row::run(plan, cx),
+                    _ => {}
+                },
                 Kernel::Gemm { gemm, a, b, c } => {
                     if let Plan::Gemm(cut) = loaded.plans[number] {
                         let buffers = [at(*a), at(*b), at(*c)];

@@ -13,6 +13,7 @@
 mod backend;
 mod gemm;
 mod index;
+mod jit;
 pub mod math;
 mod matmul;
 mod memory;

@@ -148,3 +148,111 @@ fn part(
         add: false,
     }
 }
+
+#[cfg(test)]
+mod tmp {
+    use super::*;
+    #[test]
+    fn tmp_speed() {
+        let Ok(only) = std::env::var("SPEED") else {
+            return;
+        };
+        let pool = Pool::new(2).expect("p");
+        let isa = Isa::detect();
+        let shapes = [
+            ("tiny qkv NT", 4096, 128, 128, true, true),
+            ("tiny dX NN", 4096, 128, 128, true, false),
+            ("tiny dW TN", 128, 128, 4096, false, false),
+            ("tiny ffn1 NT", 4096, 512, 128, true, true),
+            ("tiny ffn2 NT", 4096, 128, 512, true, true),
+            ("tiny dWf TN", 512, 128, 4096, false, false),
+            ("tiny dWf2 TN", 128, 512, 4096, false, false),
+            ("tiny dXf NN", 4096, 128, 512, true, false),
+            ("tiny dXf2 NN", 4096, 512, 128, true, false),
+            ("base qkv NT", 1024, 768, 768, true, true),
+            ("base dX NN", 1024, 768, 768, true, false),
+            ("base dW TN", 768, 768, 1024, false, false),
+            ("base ffn1 NT", 1024, 3072, 768, true, true),
+            ("base ffn2 NT", 1024, 768, 3072, true, true),
+            ("base dWf TN", 3072, 768, 1024, false, false),
+            ("base dWf2 TN", 768, 3072, 1024, false, false),
+            ("base dXf NN", 1024, 768, 3072, true, false),
+            ("base dXf2 NN", 1024, 3072, 768, true, false),
+            ("mlm NT tiny", 640, 30522, 128, true, true),
+            ("mlm dH NN tiny", 640, 128, 30522, true, false),
+            ("mlm dE TN tiny", 30522, 128, 640, false, false),
+            ("mlm NT base", 160, 30522, 768, true, true),
+            ("mlm dH NN base", 160, 768, 30522, true, false),
+            ("mlm dE TN base", 30522, 768, 160, false, false),
+        ];
+        let memory = |n: usize| {
+            let mut m = crate::memory::Memory::new(n + 4096);
+            m.as_mut_slice()
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, x)| *x = (i % 17) as f32 * 0.1);
+            m
+        };
+        let scratch: Vec<_> = (0..2).map(|_| memory(gemm::SCRATCH)).collect();
+        let sp: Vec<Shared> = scratch.iter().map(|m| Shared(m.pointer())).collect();
+        for (name, m, n, k, ak, bk) in shapes {
+            if !name.contains(&only) {
+                continue;
+            }
+            let (a, b, c) = (memory(m * k), memory(n * k), memory(m * n));
+            let g = Gemm {
+                batch: vec![],
+                m: Level {
+                    size: m,
+                    a: if ak { k as isize } else { 1 },
+                    b: 0,
+                    c: n as isize,
+                },
+                n: Level {
+                    size: n,
+                    a: 0,
+                    b: if bk { k as isize } else { 1 },
+                    c: 1,
+                },
+                k: Level {
+                    size: k,
+                    a: if ak { 1 } else { m as isize },
+                    b: if bk { 1 } else { n as isize },
+                    c: 0,
+                },
+                offset: [0, 0],
+            };
+            let cut = Cut::new(&g, isa, 2);
+            let work = 2.0 * (m * n * k) as f64;
+            let reps = ((4e9 / work) as usize).clamp(1, 200);
+            let mut ours = vec![];
+            for _ in 0..7 {
+                let t = std::time::Instant::now();
+                pool.enter(|| {
+                    for _ in 0..reps {
+                        unsafe {
+                            run(
+                                &pool,
+                                isa,
+                                &sp,
+                                (&g, cut),
+                                [
+                                    Shared(a.pointer().wrapping_add(272)),
+                                    Shared(b.pointer().wrapping_add(1088)),
+                                    Shared(c.pointer()),
+                                ],
+                            )
+                        };
+                    }
+                });
+                ours.push(t.elapsed().as_secs_f64() / reps as f64);
+            }
+            ours.sort_by(f64::total_cmp);
+            println!(
+                "{name:16} median {:6.1} best {:6.1} GFLOP/s  {cut:?}",
+                work / ours[3] / 1e9,
+                work / ours[0] / 1e9
+            );
+        }
+    }
+}

@@ -80,8 +80,8 @@ pub fn tile(isa: Isa) -> [usize; 2] {
 /// `steps` are the distances of neighbouring summed positions in the operands. Only for comparing ways
 /// to cut a product.
 pub fn cycles(isa: Isa, size: [usize; 3], strides: [isize; 2], steps: [isize; 2]) -> f64 {
-    /// Copying an element, and copying it transposed.
-    const COPY: [f64; 2] = [0.15, 0.4];
+    /// Copying an element, and copying it transposed, mostly from beyond the second-level cache.
+    const COPY: [f64; 2] = [0.8, 1.0];
     let micro = Micro::of(isa);
     let [m, n, k] = size;
     let copy = |step: isize| COPY[usize::from(step == 1)];

@@ -91,6 +91,9 @@ mod x86 {
     use super::Block;
     use std::arch::x86_64::*;
 
+    /// Summed positions that are fetched ahead of the one that is copied.
+    const AHEAD: isize = 8;
+
     fn ones(n: usize) -> __mmask16 {
         ((1u32 << n.min(16)) - 1) as __mmask16
     }
@@ -105,6 +108,7 @@ mod x86 {
         // Position by position: neighbouring positions may be pages apart.
         for k in 0..block.k {
             let from = block.start.wrapping_offset(k as isize * block.step);
+            let ahead = from.wrapping_offset(AHEAD * block.step);
             for first in (0..block.size).step_by(width) {
                 for part in (0..width).step_by(16) {
                     let at = first + part;
@@ -114,7 +118,9 @@ mod x86 {
                     // panel, what is written beyond belongs to later positions or panels, which are
                     // written later, but at the very end, where the mask stops it. (Masked stores are
                     // slower.)
+                    // The prefetch is a hint; an address outside of the matrix is ignored.
                     unsafe {
+                        _mm_prefetch(ahead.wrapping_add(at).cast(), _MM_HINT_T0);
                         let x = _mm512_maskz_loadu_ps(have, from.wrapping_add(at));
                         if width - part < 16 && (k + 1 == block.k || to.wrapping_add(16) > end) {
                             _mm512_mask_storeu_ps(to, ones(width - part), x);
@@ -143,9 +149,11 @@ mod x86 {
                     let mut x = [_mm512_setzero_ps(); 16];
                     for (i, x) in x.iter_mut().enumerate().take(have) {
                         let from = (first + i) as isize * block.stride + k as isize;
-                        // SAFETY: the mask keeps the read inside the block.
+                        let from = block.start.wrapping_offset(from);
+                        // SAFETY: the mask keeps the read inside the block; the prefetch is a hint.
                         *x = unsafe {
-                            _mm512_maskz_loadu_ps(ones(depth), block.start.wrapping_offset(from))
+                            _mm_prefetch(from.wrapping_add(32).cast(), _MM_HINT_T0);
+                            _mm512_maskz_loadu_ps(ones(depth), from)
                         };
                     }
                     let x = transpose_16(x);
