@@ -44,7 +44,7 @@ mod report;
 mod source;
 
 pub use args::BenchArgs;
-pub use compile::compile_seconds;
+pub use compile::Compilation;
 pub use configuration::{Configuration, Precision};
 pub use error::{BenchError, Result};
 pub use measure::{measure, median, Measurement, Plan};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::compile::compile_seconds;
+use crate::compile::Compilation;
 use crate::configuration::Configuration;
 use crate::error::Result;
 use crate::measure::{measure, median, Measurement, Plan};
@@ -63,10 +63,9 @@ const PROFILED: usize = 3;
 /// # Errors
 /// A configuration that makes no model, a precision that is not offered, a step that fails.
 pub fn run(configuration: &Configuration) -> Result<Report> {
-    let model = configuration.model()?;
     let backend = backend(configuration)?;
     reset_peak_rss();
-    let compile_s = compile_seconds(configuration, &model, &*backend)?;
+    let compile_s = Compilation::new(configuration)?.run(&*backend)?;
     let (config, parts) = parts(configuration, &*backend)?;
     let plan = Plan {
         warmup: configuration.warmup,
