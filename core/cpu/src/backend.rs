@@ -7,7 +7,7 @@ use crate::plan::RowPlan;
 use crate::pool::Pool;
 use crate::row::Context;
 use crate::vector::Isa;
-use crate::{gemm, index, matmul, row};
+use crate::{gemm, index, matmul, matmul16, row};
 use ablate_compiler::program::{Kernel, Place};
 use ablate_compiler::{
     compile, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
@@ -17,12 +17,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// How the operands of matrix products are rounded. Everything else is single precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Not at all: single precision.
+    #[default]
+    F32,
+    /// To bfloat16, with single-precision products and sums.
+    Bf16,
+}
+
 /// The processor as a [`Backend`].
 #[derive(Clone)]
 pub struct CpuBackend {
     pool: Arc<Pool>,
     isa: Isa,
     jit: bool,
+    precision: Precision,
 }
 
 impl CpuBackend {
@@ -35,7 +46,15 @@ impl CpuBackend {
             pool: Arc::new(Pool::new(threads)?),
             isa: Isa::detect(),
             jit: jit::available(),
+            precision: Precision::F32,
         })
+    }
+
+    /// The same backend with another precision of matrix products.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// The same backend restricted to portable vector code, for tests and comparisons.
@@ -89,6 +108,8 @@ impl Backend for CpuBackend {
             pool: self.pool.clone(),
             isa: self.isa,
             jit: self.jit,
+            precision: self.precision,
+            packed: Memory::new(0),
             programs: vec![],
             states: BTreeMap::new(),
             arena: Memory::new(0),
@@ -105,6 +126,8 @@ impl Backend for CpuBackend {
 enum Plan {
     Row(Box<RowPlan>, Option<Box<Compiled>>),
     Gemm(Cut),
+    /// With operands rounded to bfloat16, and left and right exchanged if `true`.
+    Gemm16(matmul16::Cut, bool),
     None,
 }
 
@@ -130,6 +153,9 @@ struct CpuSession {
     pool: Arc<Pool>,
     isa: Isa,
     jit: bool,
+    precision: Precision,
+    /// Packed right operands of products with rounded operands.
+    packed: Memory,
     programs: Vec<Loaded>,
     states: BTreeMap<String, (Memory, bool)>,
     arena: Memory,
@@ -261,7 +287,13 @@ impl Session for CpuSession {
             .iter()
             .map(|s| match &s.kernel {
                 Kernel::Row(kernel) => Plan::Row(Box::new(RowPlan::new(kernel)), None),
-                Kernel::Gemm { gemm, .. } => Plan::Gemm(Cut::new(gemm, self.isa, threads)),
+                Kernel::Gemm { gemm, .. } => match self.precision {
+                    Precision::F32 => Plan::Gemm(Cut::new(gemm, self.isa, threads)),
+                    Precision::Bf16 => {
+                        let (cut, exchanged) = matmul16::Cut::new(gemm, threads);
+                        Plan::Gemm16(cut, exchanged)
+                    }
+                },
                 _ => Plan::None,
             })
             .collect();
@@ -273,7 +305,9 @@ impl Session for CpuSession {
             })
         };
         grow(&mut self.arena, program.arena_len);
-        let products = plans.iter().any(|p| matches!(p, Plan::Gemm(_)));
+        let products = plans
+            .iter()
+            .any(|p| matches!(p, Plan::Gemm(_) | Plan::Gemm16(..)));
         let packing = if products { gemm::SCRATCH } else { 0 };
         let scratch = rows()
             .map(|(plan, compiled)| match compiled {
@@ -283,6 +317,11 @@ impl Session for CpuSession {
             .fold(packing, usize::max);
         self.scratch.iter_mut().for_each(|s| grow(s, scratch));
         self.scratch_pointers = self.scratch.iter().map(|s| Shared(s.pointer())).collect();
+        let packed = plans.iter().map(|p| match p {
+            Plan::Gemm16(cut, _) => cut.shared_len(),
+            _ => 0,
+        });
+        grow(&mut self.packed, packed.max().unwrap_or(0));
         let partials = rows().map(|(plan, _)| plan.partial_len).max().unwrap_or(0);
         grow(&mut self.partials, partials);
         let pointers = vec![Shared(std::ptr::null_mut()); program.buffers.len()];
@@ -355,6 +394,7 @@ impl Session for CpuSession {
             buffers: &loaded.pointers,
             scratch: &self.scratch_pointers,
             partials: Shared(self.partials.pointer()),
+            packed: Shared(self.packed.pointer()),
             key,
         };
         // SAFETY: every pointer was resolved above to memory of the length that the program says;
@@ -480,12 +520,18 @@ unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTim
                     Plan::Row(plan, None) => row::run(plan, cx),
                     _ => {}
                 },
-                Kernel::Gemm { gemm, a, b, c } => {
-                    if let Plan::Gemm(cut) = loaded.plans[number] {
+                Kernel::Gemm { gemm, a, b, c } => match &loaded.plans[number] {
+                    Plan::Gemm(cut) => {
                         let buffers = [at(*a), at(*b), at(*c)];
-                        matmul::run(cx.pool, cx.isa, cx.scratch, (gemm, cut), buffers);
+                        matmul::run(cx.pool, cx.isa, cx.scratch, (gemm, *cut), buffers);
                     }
-                }
+                    Plan::Gemm16(cut, exchanged) => {
+                        let [left, right] = if *exchanged { [b, a] } else { [a, b] };
+                        let buffers = [at(*left), at(*right), at(*c)];
+                        matmul16::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
+                    }
+                    _ => {}
+                },
                 Kernel::Gather {
                     table,
                     table_access,

@@ -16,6 +16,7 @@ mod index;
 mod jit;
 pub mod math;
 mod matmul;
+mod matmul16;
 mod memory;
 mod plan;
 mod pool;
@@ -23,4 +24,4 @@ mod row;
 mod strided;
 mod vector;
 
-pub use backend::CpuBackend;
+pub use backend::{CpuBackend, Precision};

@@ -112,7 +112,7 @@ pub unsafe fn run(
 }
 
 /// Offsets of batch number `batch`.
-fn offsets(levels: &[Level], batch: usize) -> [isize; 3] {
+pub fn offsets(levels: &[Level], batch: usize) -> [isize; 3] {
     let mut rest = batch;
     levels.iter().rev().fold([0; 3], |[a, b, c], level| {
         let i = (rest % level.size) as isize;

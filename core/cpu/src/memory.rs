@@ -140,6 +140,11 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
+    /// The part of the buffer from element `offset` on.
+    pub fn at(self, offset: usize) -> Shared {
+        Shared(self.0.wrapping_add(offset))
+    }
+
     /// The element `offset` elements further.
     ///
     /// # Safety

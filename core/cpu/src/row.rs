@@ -21,6 +21,8 @@ pub struct Context<'a> {
     pub scratch: &'a [Shared],
     /// Partial results of accumulations.
     pub partials: Shared,
+    /// Packed operands of matrix products.
+    pub packed: Shared,
     /// Random numbers: seed and step.
     pub key: ablate_graph::RandomKey,
 }

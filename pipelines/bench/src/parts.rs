@@ -22,10 +22,13 @@ pub fn backend(configuration: &Configuration) -> Result<Box<dyn Backend>> {
     let backend = CpuBackend::new(configuration.threads)?;
     match configuration.precision {
         Precision::F32 => Ok(Box::new(backend)),
+        Precision::Bf16 => Ok(Box::new(
+            backend.with_precision(ablate_cpu::Precision::Bf16),
+        )),
         other => Err(BenchError::Precision {
             asked: other.name(),
             backend: backend.description(),
-            offered: Precision::F32.name(),
+            offered: "f32, bf16",
         }),
     }
 }

@@ -10,7 +10,8 @@
 //! so its bits depend neither on the cut into blocks nor on the number of threads.
 
 mod micro;
-mod pack;
+pub mod pack;
+pub mod pairs;
 
 use crate::vector::Isa;
 use micro::{Micro, Tile};

@@ -87,14 +87,14 @@ unsafe fn general(block: Block, width: usize, out: *mut f32) {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use super::Block;
     use std::arch::x86_64::*;
 
     /// Summed positions that are fetched ahead of the one that is copied.
     const AHEAD: isize = 8;
 
-    fn ones(n: usize) -> __mmask16 {
+    pub fn ones(n: usize) -> __mmask16 {
         ((1u32 << n.min(16)) - 1) as __mmask16
     }
 
@@ -168,7 +168,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f")]
-    fn transpose_16(x: [__m512; 16]) -> [__m512; 16] {
+    pub fn transpose_16(x: [__m512; 16]) -> [__m512; 16] {
         let zero = _mm512_setzero_ps();
         let (mut a, mut b) = ([zero; 16], [zero; 16]);
         // Pairs of rows, then pairs of pairs: 4 x 4 blocks inside each 128-bit lane.

@@ -26,6 +26,8 @@ pub struct Compiled {
     function: Option<Function>,
     /// Elements of a row of scratch memory.
     width: usize,
+    /// Rows that random numbers are drawn for at a time.
+    drawn: usize,
 }
 
 impl Compiled {
@@ -40,11 +42,16 @@ impl Compiled {
             true => BLOCK,
             false => plan.kernel.cols.next_multiple_of(64),
         };
+        let drawn = match schedule.flat {
+            true => 1,
+            false => (BLOCK / plan.kernel.cols).max(1),
+        };
         Some(Compiled {
             schedule,
             at,
             function: None,
             width,
+            drawn,
         })
     }
 
@@ -61,14 +68,24 @@ impl Compiled {
         (self.schedule.number.len() + emit::CONSTANTS.len()).next_multiple_of(16)
     }
 
+    /// Pointers, and the keys of random streams.
     fn pointers_len(&self) -> usize {
-        (2 * self.schedule.pointers.len()).next_multiple_of(16)
+        (4 * self.schedule.pointers.len()).next_multiple_of(16)
+    }
+
+    /// Elements of scratch memory behind a pointer.
+    fn scratch_of(&self, pointer: &Pointer) -> usize {
+        match pointer {
+            Pointer::Uniform { .. } => self.width * self.drawn,
+            Pointer::Copied { .. } | Pointer::Kept => self.width,
+            _ => 0,
+        }
     }
 
     /// Elements of scratch memory that a thread needs.
     pub fn scratch(&self) -> usize {
-        let rows = self.schedule.pointers.iter().filter(|p| p.is_scratch());
-        self.numbers_len() + self.pointers_len() + rows.count() * self.width
+        let rows = self.schedule.pointers.iter().map(|p| self.scratch_of(p));
+        self.numbers_len() + self.pointers_len() + rows.sum::<usize>()
     }
 }
 
@@ -199,8 +216,8 @@ impl Call<'_> {
                         self.partial(self.plan.partials[*accumulate], kernel.cols)
                     }
                     Pointer::Copied { .. } | Pointer::Uniform { .. } | Pointer::Kept => {
-                        let own = scratch;
-                        scratch = scratch.add(self.compiled.width);
+                        let mut own = scratch;
+                        scratch = scratch.add(self.compiled.scratch_of(pointer));
                         match pointer {
                             Pointer::Copied { buffer, access } => {
                                 let still =
@@ -211,10 +228,11 @@ impl Call<'_> {
                                 }
                             }
                             Pointer::Uniform { stream } => {
-                                let width = if schedule.flat { 1 } else { kernel.cols };
-                                let out = std::slice::from_raw_parts_mut(own, count);
-                                let stream = Stream::new(self.cx.key.seed, stream);
-                                stream.fill_uniform(self.cx.key.step, (row * width) as u64, out);
+                                let key = self.key(number);
+                                if first {
+                                    *key = Stream::new(self.cx.key.seed, stream).key();
+                                }
+                                own = self.draw(Stream::from_key(*key), row, count, own);
                             }
                             _ => {}
                         }
@@ -223,6 +241,42 @@ impl Call<'_> {
                 };
                 *self.pointers.add(number) = to;
             }
+        }
+    }
+
+    /// Where the key of a random stream is kept.
+    fn key(&self, pointer: usize) -> *mut u64 {
+        let keys = self
+            .pointers
+            .wrapping_add(self.compiled.schedule.pointers.len());
+        keys.wrapping_add(pointer).cast()
+    }
+
+    /// Draws the uniform numbers of a row, and of the rows after it, into `block`; where the row's are.
+    ///
+    /// # Safety
+    /// As [`run`]; `block` is the stream's scratch memory.
+    unsafe fn draw(&self, stream: Stream, row: usize, count: usize, block: *mut f32) -> *mut f32 {
+        let (from, to) = self.plan.chunks[self.chunk];
+        let step = self.cx.key.step;
+        // SAFETY: the caller's promise, everywhere below.
+        unsafe {
+            if self.compiled.schedule.flat {
+                stream.fill_uniform(
+                    step,
+                    row as u64,
+                    std::slice::from_raw_parts_mut(block, count),
+                );
+                return block;
+            }
+            let (drawn, cols) = (self.compiled.drawn, self.plan.kernel.cols);
+            let at = (row - from) % drawn;
+            if at == 0 {
+                let rows = drawn.min(to - row);
+                let out = std::slice::from_raw_parts_mut(block, rows * cols);
+                stream.fill_uniform(step, (row * cols) as u64, out);
+            }
+            block.add(at * cols)
         }
     }
 

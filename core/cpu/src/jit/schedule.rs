@@ -39,16 +39,6 @@ pub enum Pointer {
     Partial { accumulate: usize },
 }
 
-impl Pointer {
-    /// Whether it points to a row of scratch memory.
-    pub fn is_scratch(&self) -> bool {
-        matches!(
-            self,
-            Pointer::Copied { .. } | Pointer::Uniform { .. } | Pointer::Kept
-        )
-    }
-}
-
 /// What a loop leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Root {
