@@ -1,7 +1,7 @@
-//! Measures one training step and prints a line of JSON:
-//! `cargo run --release -p ablate-bench --example step -- --size tiny --batch 32 --threads 2`.
+//! Measures training steps and prints a line of JSON for each configuration, without the rest of
+//! Ablate: `cargo run --release -p ablate-bench --example step -- --size tiny --batch 32 --threads 2`.
 
-use ablate_bench::{median, run, table, BenchArgs, BenchError};
+use ablate_bench::{run, BenchArgs, BenchError};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -15,14 +15,13 @@ struct Args {
 
 fn main() -> Result<(), BenchError> {
     let args = Args::parse();
-    let report = run(&args.bench.configuration()?)?;
-    if args.profile {
-        let m = &report.measurement;
-        eprint!(
-            "{}",
-            table(&m.kernels, m.profiled_s.len(), median(&m.profiled_s))
-        );
+    for configuration in args.bench.configurations()? {
+        let report = run(&configuration)?;
+        if args.profile {
+            let m = &report.measurement;
+            eprintln!("{}\n{}", m.kernel_table(), m.part_table());
+        }
+        println!("{}", serde_json::json!(report));
     }
-    println!("{}", serde_json::json!(report));
     Ok(())
 }

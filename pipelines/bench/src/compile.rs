@@ -7,7 +7,7 @@ use ablate_compiler::Backend;
 use ablate_host::Registry;
 use ablate_train::graphs::{self, ForwardShape};
 use ablate_train::window::label_window;
-use ablate_train::BatchSource;
+use ablate_train::{BatchSource, Objective, Optimizer, TrainError};
 use serde_json::json;
 
 use crate::configuration::Configuration;
@@ -15,33 +15,47 @@ use crate::error::Result;
 use crate::parts::objectives;
 use crate::source::SyntheticBatches;
 
-/// Seconds that the programs of a training step take to build: model, objectives and update as graphs,
-/// gradients, every pass of the compiler, and the session's plan.
-///
-/// # Errors
-/// When a graph cannot be built or compiled.
-pub fn compile_seconds(
-    configuration: &Configuration,
-    model: &BertConfig,
-    backend: &dyn Backend,
-) -> Result<f64> {
-    let registry = Registry::with_builtins()?;
-    let mut objectives = objectives(&registry)?;
-    let mut optimizer = registry.make_optimizer("adamw", &json!({}))?;
-    let mut source = SyntheticBatches::new(configuration);
-    let window = source
-        .next_window()
-        .map_err(ablate_train::TrainError::from)?;
-    let window = label_window(&mut objectives, window)?;
-    let batch = &window.batches[0];
-    let capacities: Vec<usize> = batch.units.iter().map(|u| *u as usize).collect();
-    let shape = ForwardShape::of(batch, &capacities);
-    let mut session = backend.session()?;
+/// What is compiled, as often as one likes.
+pub struct Compilation {
+    model: BertConfig,
+    objectives: Vec<Box<dyn Objective>>,
+    optimizer: Box<dyn Optimizer>,
+    shape: ForwardShape,
+}
 
-    let start = Instant::now();
-    let built = graphs::gradient(model, &mut objectives, &shape, false)?;
-    session.load(built.graph)?;
-    let (update, _) = graphs::update(&built.parameters, &mut optimizer, Some(1.0))?;
-    session.load(update)?;
-    Ok(start.elapsed().as_secs_f64())
+impl Compilation {
+    /// The programs of a benchmark's training step.
+    ///
+    /// # Errors
+    /// A configuration that makes no model.
+    pub fn new(configuration: &Configuration) -> Result<Self> {
+        let registry = Registry::with_builtins()?;
+        let mut objectives = objectives(&registry)?;
+        let mut source = SyntheticBatches::new(configuration);
+        let window = source.next_window().map_err(TrainError::from)?;
+        let window = label_window(&mut objectives, window)?;
+        let capacities: Vec<usize> = window.units.iter().map(|u| *u as usize).collect();
+        Ok(Compilation {
+            model: configuration.model()?,
+            objectives,
+            optimizer: Box::new(registry.make_optimizer("adamw", &json!({}))?),
+            // A window of a benchmark has one micro-batch.
+            shape: ForwardShape::of(&window.batches[0], &capacities),
+        })
+    }
+
+    /// Builds the programs in a session of their own; returns the seconds that it took: model,
+    /// objectives and update as graphs, gradients, every pass of the compiler, and the session's plans.
+    ///
+    /// # Errors
+    /// When a graph cannot be built or compiled.
+    pub fn run(&mut self, backend: &dyn Backend) -> Result<f64> {
+        let mut session = backend.session()?;
+        let start = Instant::now();
+        let built = graphs::gradient(&self.model, &mut self.objectives, &self.shape, false)?;
+        session.load(built.graph)?;
+        let (update, _) = graphs::update(&built.parameters, &mut *self.optimizer, Some(1.0))?;
+        session.load(update)?;
+        Ok(start.elapsed().as_secs_f64())
+    }
 }

@@ -44,13 +44,13 @@ mod report;
 mod source;
 
 pub use args::BenchArgs;
-pub use compile::compile_seconds;
+pub use compile::Compilation;
 pub use configuration::{Configuration, Precision};
 pub use error::{BenchError, Result};
 pub use measure::{measure, median, Measurement, Plan};
-pub use memory::peak_rss_bytes;
-pub use parts::{backend, parts};
+pub use memory::{peak_rss_bytes, reset_peak_rss};
+pub use parts::{backend, check, parts};
 pub use peak::gemm_peak;
-pub use profile::{kernel_counts, table, KernelGroup};
+pub use profile::{kernel_counts, kernel_table, part_table, tree, KernelGroup, Part, Tree};
 pub use report::{run, Report};
 pub use source::{Lengths, SyntheticBatches};

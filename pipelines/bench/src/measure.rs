@@ -13,6 +13,7 @@ use ablate_train::{Ending, Parts, TrainEvent, Trainer, TrainerConfig};
 
 use crate::error::{BenchError, Result};
 use crate::memory::peak_rss_bytes;
+use crate::profile::{kernel_table, part_table, tree, Tree};
 
 /// How many steps of which kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +134,28 @@ impl Seen {
             wanted: outcome.steps + left as u64,
             reason,
         })
+    }
+}
+
+impl Measurement {
+    /// The mean time of a profiled step: what the kernels' times are held against.
+    pub fn profiled_step_s(&self) -> f64 {
+        self.profiled_s.iter().sum::<f64>() / self.profiled_s.len().max(1) as f64
+    }
+
+    /// The kernels of a step as a table, the longest first.
+    pub fn kernel_table(&self) -> String {
+        kernel_table(&self.kernels, self.profiled_s.len(), self.profiled_step_s())
+    }
+
+    /// Time and memory of a step by part of the model.
+    pub fn part_table(&self) -> String {
+        part_table(&self.kernels, self.profiled_s.len(), self.profiled_step_s())
+    }
+
+    /// The kernels of a step as a tree.
+    pub fn tree(&self) -> Tree {
+        tree(&self.kernels, self.profiled_s.len(), self.profiled_step_s())
     }
 }
 

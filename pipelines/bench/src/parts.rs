@@ -33,6 +33,15 @@ pub fn backend(configuration: &Configuration) -> Result<Box<dyn Backend>> {
     }
 }
 
+/// Whether a benchmark can run here, without running it.
+///
+/// # Errors
+/// Sizes that make no model or no batch, a precision that is not offered.
+pub fn check(configuration: &Configuration) -> Result<()> {
+    configuration.model()?;
+    backend(configuration).map(drop)
+}
+
 pub(crate) fn objectives(registry: &Registry) -> Result<Vec<Box<dyn Objective>>> {
     Ok(vec![
         Box::new(registry.make_objective("mlm", &json!({}))?),

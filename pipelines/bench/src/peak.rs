@@ -7,9 +7,9 @@ use ablate_graph::{Graph, RandomKey};
 
 use crate::error::Result;
 
-/// Products of these sizes are tried, `[m, k] x [n, k]`: a cube, and the two shapes of a wide
-/// feed-forward block.
-const SHAPES: [[usize; 3]; 3] = [[2048, 2048, 2048], [4096, 768, 3072], [4096, 3072, 768]];
+/// Products of these sizes are tried, `[m, k] x [n, k]`: a wide one, and the two of base's feed-forward
+/// block on 1024 tokens.
+const SHAPES: [[usize; 3]; 3] = [[2048, 1024, 2048], [1024, 768, 3072], [1024, 3072, 768]];
 /// Runs of each; the first brings operands and code into memory.
 const RUNS: usize = 4;
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::compile::compile_seconds;
+use crate::compile::Compilation;
 use crate::configuration::Configuration;
 use crate::error::Result;
 use crate::measure::{measure, median, Measurement, Plan};
+use crate::memory::reset_peak_rss;
 use crate::parts::{backend, parts};
 use crate::peak::gemm_peak;
 use crate::profile::kernel_counts;
@@ -47,6 +48,8 @@ pub struct Report {
     pub kernels: BTreeMap<&'static str, u64>,
     /// Loss of the last step.
     pub loss: f64,
+    /// Time of each measured step.
+    pub step_s: Vec<f64>,
     /// Everything that was measured.
     #[serde(skip)]
     pub measurement: Measurement,
@@ -60,9 +63,9 @@ const PROFILED: usize = 3;
 /// # Errors
 /// A configuration that makes no model, a precision that is not offered, a step that fails.
 pub fn run(configuration: &Configuration) -> Result<Report> {
-    let model = configuration.model()?;
     let backend = backend(configuration)?;
-    let compile_s = compile_seconds(configuration, &model, &*backend)?;
+    reset_peak_rss();
+    let compile_s = Compilation::new(configuration)?.run(&*backend)?;
     let (config, parts) = parts(configuration, &*backend)?;
     let plan = Plan {
         warmup: configuration.warmup,
@@ -91,6 +94,7 @@ pub fn run(configuration: &Configuration) -> Result<Report> {
         host_share: 1.0 - inside / profiled,
         kernels: kernel_counts(&m.kernels),
         loss: m.loss,
+        step_s: m.step_s.clone(),
         measurement: m,
     })
 }

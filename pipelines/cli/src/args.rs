@@ -39,6 +39,10 @@ pub enum Command {
     Gradcheck(Gradcheck),
     /// Write or show the exact batches of the first steps.
     Batches(Batches),
+    /// Measure training steps of a BERT of any size on made-up text; one line of JSON each.
+    Bench(Bench),
+    /// Show where the time and the memory of a trial's training step go.
+    Profile(Profile),
     /// Print the JSON Schema of recipes.
     Schema {
         /// Shared libraries, or folders of them, whose plugins are to be in the schema.
@@ -198,6 +202,32 @@ pub struct Batches {
     /// Print this many rows as words.
     #[arg(long, value_name = "ROWS")]
     pub show: Option<usize>,
+}
+
+/// `ablate bench`
+#[derive(Debug, ClapArgs)]
+pub struct Bench {
+    #[command(flatten)]
+    pub bench: ablate_bench::BenchArgs,
+    /// Print where the time of a step goes, kernel by kernel, to standard error.
+    #[arg(long)]
+    pub profile: bool,
+}
+
+/// `ablate profile`
+#[derive(Debug, ClapArgs)]
+pub struct Profile {
+    #[command(flatten)]
+    pub trial: TrialArgs,
+    /// Steps that are measured.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub steps: u32,
+    /// The picture; hover over a part to read its numbers.
+    #[arg(long, value_name = "FILE", default_value = "profile.svg")]
+    pub out: PathBuf,
+    /// Threads; all cores when not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub threads: Option<u32>,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod inspect;
+mod measure;
 mod run;
 
 use std::fmt::Display;
@@ -22,6 +23,8 @@ pub fn dispatch(args: Args) -> u8 {
         Command::Graph(args) => inspect::graph(&args),
         Command::Gradcheck(args) => inspect::gradcheck(&args),
         Command::Batches(args) => inspect::batches(&args),
+        Command::Bench(args) => measure::bench(&args),
+        Command::Profile(args) => measure::profile(&args),
         Command::Schema { plugins } => doctor::schema(&plugins),
         Command::Doctor => doctor::doctor(),
         Command::Plugin {

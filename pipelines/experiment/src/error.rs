@@ -32,6 +32,9 @@ pub enum ExperimentError {
     /// A plugin that cannot be made.
     #[error(transparent)]
     Host(#[from] ablate_host::HostError),
+    /// Steps that could not be measured.
+    #[error(transparent)]
+    Bench(#[from] ablate_bench::BenchError),
     /// A file of the run.
     #[error(transparent)]
     File(#[from] FileError),

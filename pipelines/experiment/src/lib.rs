@@ -1,7 +1,7 @@
 //! The experiment: a recipe's arms times its seeds, run into a folder of records.
 //!
 //! Owns the way recipe -> corpus -> trials -> run store, what arms share, what is skipped and resumed,
-//! and the looks inside (`batches`, `gradcheck`, `graph`). Must not know how anything is shown (events
+//! and the looks inside (`batches`, `gradcheck`, `graph`, `profile`). Must not know how anything is shown (events
 //! go to a [`Progress`]) or how a report is made: reports read the records from the disk.
 
 mod batches;
@@ -13,6 +13,7 @@ mod events;
 pub mod gradcheck;
 mod model;
 mod plugins;
+pub mod profile;
 mod result;
 mod run;
 pub mod show_batches;

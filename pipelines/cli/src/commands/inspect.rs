@@ -14,16 +14,16 @@ use crate::args::{self, GraphPart, TrialArgs};
 use crate::{exit, table};
 
 /// One trial of a recipe with its data.
-struct Trial {
+pub(super) struct Trial {
     loaded: Loaded,
-    plugins: Plugins,
+    pub plugins: Plugins,
     arm: usize,
-    seed: u64,
-    data: DataSet,
+    pub seed: u64,
+    pub data: DataSet,
 }
 
 impl Trial {
-    fn load(args: &TrialArgs) -> Result<Self, Failure> {
+    pub fn load(args: &TrialArgs) -> Result<Self, Failure> {
         let (loaded, plugins) = load(&args.recipe, &[])?;
         let Some(arm) = loaded.arms.iter().position(|a| a.name == args.arm) else {
             let known: Vec<&str> = loaded.arms.iter().map(|a| a.name.as_str()).collect();
@@ -51,7 +51,7 @@ impl Trial {
         })
     }
 
-    fn arm(&self) -> &Arm {
+    pub fn arm(&self) -> &Arm {
         &self.loaded.arms[self.arm]
     }
 }
