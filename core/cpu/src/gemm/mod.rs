@@ -118,7 +118,7 @@ fn depth(k: usize) -> usize {
 /// 64-byte lines, 8 ways): broadcasts from there would evict each other.
 fn collides(stride: isize, rows: usize) -> bool {
     let bytes = stride.unsigned_abs() * size_of::<f32>();
-    if bytes % 64 != 0 {
+    if !bytes.is_multiple_of(64) {
         return false;
     }
     let lines = bytes / 64 % 64;

@@ -269,7 +269,7 @@ impl Assembler {
 
     /// `dst = 0`
     pub fn clear(&mut self, dst: Gpr) {
-        self.bytes(&[0x48 | (dst.0 >> 3) * 5, 0x31, 0xc0 | (dst.0 & 7) * 9]);
+        self.bytes(&[0x48 | ((dst.0 >> 3) * 5), 0x31, 0xc0 | ((dst.0 & 7) * 9)]);
     }
 
     /// `dst += value`
