@@ -41,20 +41,22 @@ pub fn run(ir: &Ir) -> Result<(Program, Vec<(String, BufferId)>), CompileError> 
     emitter.all()
 }
 
-/// Which forward values the backward computes again.
+/// Which values are computed again by kernels other than their own: forward values by the backward,
+/// free ones by all.
 struct Repeatable(Vec<bool>);
 
 impl Repeatable {
     fn new(ir: &Ir, members: &[Option<Member>], groups: &Groups) -> Self {
         let count = ir.nodes.len();
+        let free = free(ir, members);
         let mut live = vec![false; count];
         ir.roots().for_each(|r| live[r] = true);
         for (id, node) in ir.nodes.iter().enumerate() {
             for (input, access) in &node.inputs {
                 let register = joins(ir, members, *input, access, id);
                 let same = groups.of[*input] == groups.of[id];
-                let from_forward = node.phase != Phase::Backward;
-                if !node.is_fusible() || !same && (from_forward || !register) {
+                let once = node.phase != Phase::Backward && !free[*input];
+                if !node.is_fusible() || !same && (once || !register) {
                     live[*input] = true;
                 }
             }
@@ -90,6 +92,22 @@ impl Repeatable {
         }
         Repeatable(repeat)
     }
+}
+
+/// Which values are made elementwise of constants and of leaves smaller than themselves, such as a
+/// block-diagonal attention bias: to make one again reads next to nothing, to store it would cost a
+/// full-size write, and each later kernel a full-size read.
+fn free(ir: &Ir, members: &[Option<Member>]) -> Vec<bool> {
+    let mut free: Vec<bool> = Vec::with_capacity(ir.nodes.len());
+    for (id, node) in ir.nodes.iter().enumerate() {
+        let cheap = |(input, access): &(NodeId, Access)| {
+            let source = &ir.nodes[*input];
+            source.is_leaf() && source.len() < node.len()
+                || free[*input] && joins(ir, members, *input, access, id)
+        };
+        free.push(node.is_elementwise() && node.inputs.iter().all(cheap));
+    }
+    free
 }
 
 struct Emitter<'a> {

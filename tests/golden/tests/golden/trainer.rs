@@ -116,6 +116,7 @@ pub fn check_training(backend: &dyn Backend, objectives: Objectives, optimizer: 
             init: Init::Zeros,
             initial: case.parameters.clone(),
             seed: 1,
+            packed: false,
             clip_norm: Some(case.golden.optimizer.clip_norm),
             learning_rate: case.golden.optimizer.lr,
             schedule: Schedule::Constant,
