@@ -13,12 +13,14 @@ mod backend;
 mod error;
 pub mod ir;
 pub mod passes;
+mod profile;
 pub mod program;
 mod reference;
 mod text;
 
 pub use backend::{Backend, BackendError, ProgramId, Session};
 pub use error::CompileError;
+pub use profile::{KernelTime, SessionMemory};
 pub use program::Program;
 pub use reference::ReferenceBackend;
 

@@ -11,7 +11,9 @@
 //! it the rounding, by processor.
 
 mod backend;
+mod gemm;
 mod index;
+mod jit;
 pub mod math;
 mod matmul;
 mod memory;

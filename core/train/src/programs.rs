@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use ablate_bert::{BertConfig, ParameterSpec};
-use ablate_compiler::{ProgramId, Session};
+use ablate_compiler::{KernelTime, ProgramId, Session, SessionMemory};
 use ablate_graph::RandomKey;
 
 use crate::error::TrainError;
@@ -89,6 +89,21 @@ impl Programs {
 
     pub fn session(&mut self) -> &mut dyn Session {
         &mut *self.session
+    }
+
+    /// What the kernels of the programs of a training step cost, gradient first.
+    pub fn profile(&self) -> Vec<KernelTime> {
+        let training = self.forward.iter().filter(|(k, _)| k.0 != Mode::Evaluate);
+        let mut ids: Vec<ProgramId> = training.map(|(_, c)| c.id).collect();
+        ids.sort_unstable();
+        ids.extend(self.update);
+        ids.into_iter()
+            .flat_map(|id| self.session.profile(id))
+            .collect()
+    }
+
+    pub fn memory(&self) -> SessionMemory {
+        self.session.memory()
     }
 
     pub fn state(&self, name: &str) -> Result<Vec<f32>, TrainError> {

@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ablate_bert::ParameterSpec;
+use ablate_compiler::{KernelTime, SessionMemory};
 use ablate_graph::RandomKey;
 
 use crate::batch::BatchSource;
@@ -206,6 +207,22 @@ impl Trainer {
                 })
             })
             .collect()
+    }
+
+    /// Measures each kernel of the steps from now on, or stops; see [`Trainer::profile`].
+    pub fn set_profiling(&mut self, on: bool) {
+        self.programs.session().set_profiling(on);
+    }
+
+    /// The kernels of the programs that training steps run, with the time they took since profiling
+    /// was switched on.
+    pub fn profile(&self) -> Vec<KernelTime> {
+        self.programs.profile()
+    }
+
+    /// Memory that the device holds for this trial.
+    pub fn memory(&self) -> SessionMemory {
+        self.programs.memory()
     }
 
     /// Trains until a rule holds or `interrupt` becomes true, then measures the held-out splits.

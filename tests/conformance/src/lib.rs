@@ -150,6 +150,31 @@ fn run(
     Ok((found, session.program_text(program)?))
 }
 
+/// Runs a case on two backends that must agree to the bit, NaN apart.
+///
+/// # Errors
+/// A backend refuses the graph or the run.
+///
+/// # Panics
+/// On the first element that differs, with the program as text.
+pub fn check_same_bits(
+    left: &dyn Backend,
+    right: &dyn Backend,
+    build: impl Fn() -> Result<Case, GraphError>,
+) -> Result<(), BackendError> {
+    let names = exact(&build()?)?;
+    let (expected, _) = run(left, build()?, &names)?;
+    let (found, text) = run(right, build()?, &names)?;
+    for (name, expected) in &expected {
+        for (i, (a, b)) in expected.iter().zip(&found[name]).enumerate() {
+            let same =
+                a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan() || *a == 0.0 && *b == 0.0;
+            assert!(same, "{name}[{i}]: {a:e} and {b:e}\n{text}");
+        }
+    }
+    Ok(())
+}
+
 /// Runs a case on a backend and compares every output and assigned state with an f64 evaluation:
 /// `tolerance` is relative to the element and to the root mean square of the tensor. Returns the
 /// program as text.
