@@ -92,11 +92,7 @@ impl BertInputs {
             Layout::Packed { .. } => Places::Packed {
                 position_ids: g.index_input("position_ids", &grid, seq)?,
                 example_index: g.index_input("example_index", &grid, batch + 1)?,
-                token_positions: g.index_input(
-                    "token_positions",
-                    &[batch, seq],
-                    rows * seq + 1,
-                )?,
+                token_positions: g.index_input("token_positions", &[batch, seq], rows * seq + 1)?,
                 first_positions: g.index_input("first_positions", &[batch], rows * seq + 1)?,
             },
         };

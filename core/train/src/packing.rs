@@ -84,7 +84,9 @@ impl Packing {
         let place = |token: usize| (token < nothing).then_some(token % seq);
         let example = |token: usize| (token < nothing).then_some(token / seq + 1);
         grid("input_ids", &|token| batch.input_ids.get(token).copied());
-        grid("token_type_ids", &|token| batch.token_type_ids.get(token).copied());
+        grid("token_type_ids", &|token| {
+            batch.token_type_ids.get(token).copied()
+        });
         grid("position_ids", &|token| place(token).map(|p| p as i64));
         grid("example_index", &|token| example(token).map(|e| e as i64));
         let all = feeds.buffer("token_positions", self.positions.len());
@@ -139,7 +141,10 @@ mod tests {
 
     #[test]
     fn there_are_few_numbers_of_rows() {
-        assert_eq!([1, 2, 3, 31, 32].map(|n| round_up(n, 32)), [2, 2, 4, 32, 32]);
+        assert_eq!(
+            [1, 2, 3, 31, 32].map(|n| round_up(n, 32)),
+            [2, 2, 4, 32, 32]
+        );
         assert_eq!([0, 1, 7, 8].map(|n| round_up(n, 8)), [1, 1, 7, 8]);
         assert_eq!(round_up(17, 17), 17);
         for batch in 1..200 {
@@ -159,7 +164,10 @@ mod tests {
             batch: masks.len(),
             seq,
             input_ids: (100..).take(count).collect(),
-            token_type_ids: flat().enumerate().map(|(i, _)| (i % 3 == 0).into()).collect(),
+            token_type_ids: flat()
+                .enumerate()
+                .map(|(i, _)| (i % 3 == 0).into())
+                .collect(),
             attention_mask: flat().map(|&m| m.into()).collect(),
             special_tokens_mask: flat().map(|m| !m).collect(),
             next_sentence_label: None,

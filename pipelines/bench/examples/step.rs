@@ -18,7 +18,10 @@ fn main() -> Result<(), BenchError> {
     let report = run(&args.bench.configuration()?)?;
     if args.profile {
         let m = &report.measurement;
-        eprint!("{}", table(&m.kernels, m.profiled_s.len(), median(&m.profiled_s)));
+        eprint!(
+            "{}",
+            table(&m.kernels, m.profiled_s.len(), median(&m.profiled_s))
+        );
     }
     println!("{}", serde_json::json!(report));
     Ok(())

@@ -41,7 +41,10 @@ pub(crate) fn objectives(registry: &Registry) -> Result<Vec<Box<dyn Objective>>>
 ///
 /// # Errors
 /// When the configuration makes no model or the device refuses.
-pub fn parts(configuration: &Configuration, backend: &dyn Backend) -> Result<(TrainerConfig, Parts)> {
+pub fn parts(
+    configuration: &Configuration,
+    backend: &dyn Backend,
+) -> Result<(TrainerConfig, Parts)> {
     let model = configuration.model()?;
     let registry = Registry::with_builtins()?;
     let optimizer = registry.make_optimizer("adamw", &json!({"learning_rate": 1e-4}))?;
@@ -52,6 +55,7 @@ pub fn parts(configuration: &Configuration, backend: &dyn Backend) -> Result<(Tr
         model,
         initial: Default::default(),
         seed: configuration.seed,
+        packed: false,
         clip_norm: Some(1.0),
         learning_rate: optimizer.base_learning_rate(),
         schedule: Schedule::Constant,

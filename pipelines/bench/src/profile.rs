@@ -93,8 +93,18 @@ pub fn table(kernels: &[KernelTime], steps: usize, step_s: f64) -> String {
     let groups = KernelGroup::collect(kernels, steps);
     let mut out = String::new();
     let mut line = |ms: f64, kernels: u64, rates: [f64; 2], kind: &str, what: &str| {
-        let share = if step_s > 0.0 { ms / step_s / 10.0 } else { 0.0 };
-        let rate = |r: f64| if r > 0.0 { format!("{r:.1}") } else { String::new() };
+        let share = if step_s > 0.0 {
+            ms / step_s / 10.0
+        } else {
+            0.0
+        };
+        let rate = |r: f64| {
+            if r > 0.0 {
+                format!("{r:.1}")
+            } else {
+                String::new()
+            }
+        };
         // Writing to a string cannot fail.
         let _ = writeln!(
             out,
@@ -108,14 +118,29 @@ pub fn table(kernels: &[KernelTime], steps: usize, step_s: f64) -> String {
     for g in &groups {
         inside += g.seconds;
         count += g.kernels;
-        let rate = |n: f64| if g.seconds > 0.0 { n / g.seconds / 1e9 } else { 0.0 };
+        let rate = |n: f64| {
+            if g.seconds > 0.0 {
+                n / g.seconds / 1e9
+            } else {
+                0.0
+            }
+        };
         let what = format!("{} {}", phase(g.phase), g.scope);
         let rates = [rate(g.flops), rate(g.bytes as f64)];
         line(g.seconds * 1e3, g.kernels, rates, g.kind, &what);
     }
-    line((step_s - inside) * 1e3, 0, [0.0; 2], "", "outside of kernels");
+    line(
+        (step_s - inside) * 1e3,
+        0,
+        [0.0; 2],
+        "",
+        "outside of kernels",
+    );
     line(step_s * 1e3, count, [0.0; 2], "", "step");
-    format!("{:>10} {:>6} {:>7} {:>8} {:>7}  {:<11} place\n{out}", "ms", "share", "kernels", "GFLOP/s", "GB/s", "kind")
+    format!(
+        "{:>10} {:>6} {:>7} {:>8} {:>7}  {:<11} place\n{out}",
+        "ms", "share", "kernels", "GFLOP/s", "GB/s", "kind"
+    )
 }
 
 fn phase(phase: Phase) -> &'static str {

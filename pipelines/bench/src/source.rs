@@ -43,7 +43,8 @@ impl SyntheticBatches {
     pub fn new(configuration: &Configuration) -> Self {
         let stream = Stream::new(configuration.seed, "bench");
         let mut reader = stream.reader();
-        let ordinary = u32::try_from(configuration.vocab.saturating_sub(SPECIAL)).unwrap_or(u32::MAX);
+        let ordinary =
+            u32::try_from(configuration.vocab.saturating_sub(SPECIAL)).unwrap_or(u32::MAX);
         let corpus = (0..CORPUS + configuration.seq)
             .map(|_| SPECIAL as i64 + i64::from(reader.below(ordinary)))
             .collect();
@@ -176,7 +177,9 @@ mod tests {
         assert_eq!(b.tokens(), 6 * 12);
         for (types, ids) in b.token_type_ids.chunks(12).zip(b.input_ids.chunks(12)) {
             let sep = ids.iter().position(|&id| id == SEP).unwrap();
-            assert!(types[..=sep].iter().all(|t| *t == 0) && types[sep + 1..].iter().all(|t| *t == 1));
+            assert!(
+                types[..=sep].iter().all(|t| *t == 0) && types[sep + 1..].iter().all(|t| *t == 1)
+            );
         }
         let special = b.special_tokens_mask.iter().filter(|s| **s).count();
         assert_eq!(special, 6 * 3);
@@ -203,7 +206,11 @@ mod tests {
         });
         let window = source.next_window().unwrap();
         let b = &window.batches[0];
-        let mut seen: Vec<i64> = b.attention_mask.chunks(12).map(|r| r.iter().sum()).collect();
+        let mut seen: Vec<i64> = b
+            .attention_mask
+            .chunks(12)
+            .map(|r| r.iter().sum())
+            .collect();
         for (ids, mask) in b.input_ids.chunks(12).zip(b.attention_mask.chunks(12)) {
             assert!(ids.iter().zip(mask).all(|(id, m)| (*id == 0) == (*m == 0)));
         }

@@ -36,7 +36,8 @@ fn bert(layers: usize, layout: Layout) -> Result<Case, GraphError> {
     let labels = case.index("labels", &[PREDICTIONS], VOCAB)?;
     let next = case.index("next", &[BATCH], 2)?;
     let g = &mut case.graph;
-    let mut encoder = Encoder::build_in(g, &config, BATCH, SEQ, layout, true).expect("a valid model");
+    let mut encoder =
+        Encoder::build_in(g, &config, BATCH, SEQ, layout, true).expect("a valid model");
     let mut heads = Parameters::default();
     let x = g.reshape(encoder.hidden(), &[BATCH * SEQ, 12])?;
     let x = g.gather(&x, &positions)?;
@@ -221,5 +222,10 @@ fn a_block_diagonal_attention_bias_is_never_stored() {
     let padded = scores(Layout::Padded, BATCH);
     // Scores, probabilities and their gradients, for each layer.
     assert!(padded >= 3 * 2, "{}", program(3, Layout::Padded));
-    assert_eq!(scores(LAYOUT, PACKED.len()), padded, "{}", program(3, LAYOUT));
+    assert_eq!(
+        scores(LAYOUT, PACKED.len()),
+        padded,
+        "{}",
+        program(3, LAYOUT)
+    );
 }
