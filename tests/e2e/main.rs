@@ -14,6 +14,7 @@ mod doors;
 mod learns;
 mod look;
 mod mistakes;
+mod packed;
 mod resume;
 mod run;
 mod support;

@@ -1,5 +1,7 @@
 //! Packed training is padded training: losses, gradients, ten steps, records, resume.
 
+// Parts of it serve the other tests only.
+#[allow(dead_code)]
 mod common;
 
 use std::collections::BTreeMap;
