@@ -25,7 +25,7 @@ fn with<'a>(first: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn a_packed_run_has_the_records_of_a_padded_one() {
     let folder = Folder::new();
-    let run = |runs, packed, objectives| {
+    let run = |runs: &str, packed: &str, objectives: &str| {
         let arguments = [
             "run",
             "tiny.yaml",
@@ -46,10 +46,12 @@ fn a_packed_run_has_the_records_of_a_padded_one() {
         folder.ablate(&arguments).exits(0);
         folder.trial(runs, "baseline", 1)
     };
-    for (name, objectives) in [
-        ("words", "objectives=[{mlm: {mask_rate: 0.15}}]"),
+    // Sentences leave much padding, pairs cut to fill a row hardly any.
+    for (name, share, objectives) in [
+        ("words", 0.9, "objectives=[{mlm: {mask_rate: 0.15}}]"),
         (
             "both",
+            1.0,
             "objectives=[{mlm: {mask_rate: 0.15}}, {nsp: {weight: 1.0}}]",
         ),
     ] {
@@ -66,7 +68,7 @@ fn a_packed_run_has_the_records_of_a_padded_one() {
         }
         // Less was computed for the same tokens.
         let flops = |result: &Value| result["flops"].as_f64().unwrap();
-        assert!(flops(&found) < 0.95 * flops(&wanted), "{found}\n{wanted}");
+        assert!(flops(&found) < share * flops(&wanted), "{found}\n{wanted}");
     }
 }
 
