@@ -11,7 +11,7 @@ use crate::support::{assert_same_trial, json, metrics, read, Folder};
 /// Longer rows than the corpus has sentences for, so that there is padding to leave out.
 const SHORT: [&str; 6] = [
     "--set",
-    "data.sequence_length=64",
+    "data.sequence_length=128",
     "--set",
     "objectives=[{mlm: {mask_rate: 0.15}}]",
     "--set",
@@ -35,7 +35,7 @@ fn a_packed_run_has_the_records_of_a_padded_one() {
             "--runs",
             runs,
             "--set",
-            "data.sequence_length=64",
+            "data.sequence_length=128",
             "--set",
             "model.bert.dropout=0",
             "--set",
@@ -48,7 +48,7 @@ fn a_packed_run_has_the_records_of_a_padded_one() {
     };
     // Sentences leave much padding, pairs cut to fill a row hardly any.
     for (name, share, objectives) in [
-        ("words", 0.9, "objectives=[{mlm: {mask_rate: 0.15}}]"),
+        ("words", 0.95, "objectives=[{mlm: {mask_rate: 0.15}}]"),
         (
             "both",
             1.0,
