@@ -65,9 +65,7 @@ impl Encoder {
         };
         let (word_embeddings, embedded) =
             scoped(g, "embeddings", |g| stack.embeddings(g, &inputs))?;
-        let bias = scoped(g, "attention_mask", |g| {
-            inputs.attention_bias(g, config.num_attention_heads)
-        })?;
+        let bias = scoped(g, "attention_mask", |g| inputs.attention_bias(g))?;
         let mut outputs = vec![embedded.clone()];
         let mut last = embedded;
         for n in 0..config.num_hidden_layers {

@@ -114,7 +114,7 @@ impl BertInputs {
     }
 
     /// 0 where a query sees a key and [`MASKED`] where not, to be added to `[rows, heads, seq, seq]`.
-    pub(crate) fn attention_bias(&self, g: &mut Graph, heads: usize) -> Result<Tensor> {
+    pub(crate) fn attention_bias(&self, g: &mut Graph) -> Result<Tensor> {
         let visible = match &self.places {
             Places::Padded { attention_mask } => {
                 let (batch, seq) = (attention_mask.shape()[0], attention_mask.shape()[1]);
@@ -123,13 +123,10 @@ impl BertInputs {
             }
             Places::Packed { example_index, .. } => {
                 let (rows, seq) = (example_index.shape()[0], example_index.shape()[1]);
-                // Compared at full size, so that the softmax kernel makes the bias where it needs it,
-                // out of two rows of numbers, and nothing of this size is ever stored.
-                let full = [rows, heads, seq, seq];
+                // Larger than all it is made of, so the compiler never stores it: each softmax
+                // kernel compares the two rows of numbers itself.
                 let query = g.reshape(example_index, &[rows, 1, seq, 1])?;
-                let query = g.expand(&query, &full)?;
                 let key = g.reshape(example_index, &[rows, 1, 1, seq])?;
-                let key = g.expand(&key, &full)?;
                 g.equal(&query, &key)?
             }
         };

@@ -213,18 +213,32 @@ fn every_contraction_is_a_product_and_every_look_up_a_gather() {
 
 #[test]
 fn a_block_diagonal_attention_bias_is_never_stored() {
-    // Buffers as large as the scores of all heads.
-    let scores = |layout: Layout, rows: usize| -> usize {
+    let buffers = |layout: Layout, len: usize| -> usize {
         let program = program(3, layout);
-        let full = |len: usize| len == rows * 3 * SEQ * SEQ;
-        program.buffers.iter().filter(|b| full(b.len)).count()
+        program.buffers.iter().filter(|b| b.len == len).count()
     };
+    // As large as the scores of all heads: scores, probabilities and their gradients of each layer.
+    let scores = |layout: Layout, rows: usize| buffers(layout, rows * 3 * SEQ * SEQ);
     let padded = scores(Layout::Padded, BATCH);
-    // Scores, probabilities and their gradients, for each layer.
     assert!(padded >= 3 * 2, "{}", program(3, Layout::Padded));
     assert_eq!(
         scores(LAYOUT, PACKED.len()),
         padded,
+        "{}",
+        program(3, LAYOUT)
+    );
+    // As large as those of one head, which all could share.
+    let shared = buffers(LAYOUT, PACKED.len() * SEQ * SEQ);
+    assert_eq!(shared, 0, "{}", program(3, LAYOUT));
+    // Nor is it a kernel: what packing adds is look-ups, each in the place of none or one.
+    let others = |layout: Layout| {
+        let program = program(3, layout);
+        let look_up = |kind: &str| kind == "gather" || kind == "scatter";
+        let steps = program.steps.iter();
+        steps.filter(|s| !look_up(s.kernel.kind())).count()
+    };
+    assert!(
+        others(LAYOUT) <= others(Layout::Padded),
         "{}",
         program(3, LAYOUT)
     );

@@ -7,6 +7,7 @@
 
 use super::domain::{joins, members, reduced_first, rows_only, split, Domain, Member, Role};
 use super::fusion::{self, Groups};
+use super::spread;
 use crate::access::Access;
 use crate::ir::{Ir, Kind, NodeId};
 use crate::program::{
@@ -48,7 +49,7 @@ struct Repeatable(Vec<bool>);
 impl Repeatable {
     fn new(ir: &Ir, members: &[Option<Member>], groups: &Groups) -> Self {
         let count = ir.nodes.len();
-        let free = free(ir, members);
+        let free = spread::free(ir);
         let mut live = vec![false; count];
         ir.roots().for_each(|r| live[r] = true);
         for (id, node) in ir.nodes.iter().enumerate() {
@@ -92,22 +93,6 @@ impl Repeatable {
         }
         Repeatable(repeat)
     }
-}
-
-/// Which values are made elementwise of constants and of leaves smaller than themselves, such as a
-/// block-diagonal attention bias: to make one again reads next to nothing, to store it would cost a
-/// full-size write, and each later kernel a full-size read.
-fn free(ir: &Ir, members: &[Option<Member>]) -> Vec<bool> {
-    let mut free: Vec<bool> = Vec::with_capacity(ir.nodes.len());
-    for (id, node) in ir.nodes.iter().enumerate() {
-        let cheap = |(input, access): &(NodeId, Access)| {
-            let source = &ir.nodes[*input];
-            source.is_leaf() && source.len() < node.len()
-                || free[*input] && joins(ir, members, *input, access, id)
-        };
-        free.push(node.is_elementwise() && node.inputs.iter().all(cheap));
-    }
-    free
 }
 
 struct Emitter<'a> {
