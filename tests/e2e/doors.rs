@@ -185,6 +185,7 @@ fn train(registry: &Registry) -> Trained {
         init: Init::TruncatedNormal { std: 0.02 },
         initial: Default::default(),
         seed: 7,
+        packed: false,
         clip_norm: Some(1.0),
         learning_rate: 1e-2,
         schedule: Schedule::WarmupCosine {

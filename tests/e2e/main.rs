@@ -15,6 +15,7 @@ mod learns;
 mod look;
 mod measure;
 mod mistakes;
+mod packed;
 mod resume;
 mod run;
 mod support;

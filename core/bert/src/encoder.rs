@@ -3,39 +3,9 @@
 use ablate_graph::{Graph, Tensor};
 
 use crate::{
-    dense, layer_norm, BertConfig, ParameterSpec, Parameters, Result, Role, WORD_EMBEDDINGS,
+    dense, layer_norm, BertConfig, BertInputs, Layout, ParameterSpec, Parameters, Result, Role,
+    WORD_EMBEDDINGS,
 };
-
-/// Added to the attention scores of masked positions. Large enough that their probability is
-/// exactly 0 in f32 and in f64, and finite: a row that is masked everywhere gets uniform
-/// probabilities instead of NaN, and no infinity can leak through a product with zero.
-const MASKED: f32 = -1e9;
-
-/// What is fed on each run, all `[batch, seq]`.
-#[derive(Clone, Debug)]
-pub struct BertInputs {
-    /// Token ids, below `vocab_size`.
-    pub input_ids: Tensor,
-    /// Segment ids, below `type_vocab_size`.
-    pub token_type_ids: Tensor,
-    /// 1 for real tokens, 0 for padding.
-    pub attention_mask: Tensor,
-}
-
-impl BertInputs {
-    /// Declares the graph inputs `input_ids`, `token_type_ids` and `attention_mask`.
-    ///
-    /// # Errors
-    /// When the graph already has leaves of these names, or a size is zero.
-    pub fn declare(g: &mut Graph, config: &BertConfig, batch: usize, seq: usize) -> Result<Self> {
-        let shape = [batch, seq];
-        Ok(BertInputs {
-            input_ids: g.index_input("input_ids", &shape, config.vocab_size)?,
-            token_type_ids: g.index_input("token_type_ids", &shape, config.type_vocab_size)?,
-            attention_mask: g.index_input("attention_mask", &shape, 2)?,
-        })
-    }
-}
 
 /// A BERT in a graph.
 #[derive(Clone, Debug)]
@@ -44,19 +14,20 @@ pub struct Encoder {
     inputs: BertInputs,
     parameters: Parameters,
     word_embeddings: Tensor,
+    /// As the batch has them.
     hidden_states: Vec<Tensor>,
     hidden: Tensor,
+    /// The last layer's output as the layers have it.
+    last: Tensor,
     pooled: Option<Tensor>,
 }
 
 impl Encoder {
-    /// Builds embeddings and layers for batches of `[batch, seq]`. With `training` the dropouts are
-    /// in; without it there are none.
+    /// Builds embeddings and layers for padded batches of `[batch, seq]`. With `training` the dropouts
+    /// are in; without it there are none.
     ///
     /// # Errors
-    /// [`crate::BertError::Config`] for an impossible configuration, [`crate::BertError::Sequence`]
-    /// for sequences longer than the positions, [`crate::BertError::Graph`] when the graph refuses a
-    /// node (an empty batch, taken names).
+    /// As [`Encoder::build_in`].
     pub fn build(
         g: &mut Graph,
         config: &BertConfig,
@@ -64,9 +35,29 @@ impl Encoder {
         seq: usize,
         training: bool,
     ) -> Result<Self> {
+        Self::build_in(g, config, batch, seq, Layout::Padded, training)
+    }
+
+    /// As [`Encoder::build`], in a grid of this layout. Whatever the layout, all that the encoder
+    /// gives out is of the batch: `[batch, seq, hidden]` with a row for each example. In a packed
+    /// grid the states of padding are zero, for they are not computed; in a padded one they are
+    /// whatever padding attends to.
+    ///
+    /// # Errors
+    /// [`crate::BertError::Config`] for an impossible configuration, [`crate::BertError::Sequence`]
+    /// for sequences longer than the positions, [`crate::BertError::Graph`] when the graph refuses a
+    /// node (an empty batch, taken names).
+    pub fn build_in(
+        g: &mut Graph,
+        config: &BertConfig,
+        batch: usize,
+        seq: usize,
+        layout: Layout,
+        training: bool,
+    ) -> Result<Self> {
         config.validate()?;
         config.check_sequence(seq)?;
-        let inputs = BertInputs::declare(g, config, batch, seq)?;
+        let inputs = BertInputs::declare(g, config, batch, seq, layout)?;
         let mut stack = Stack {
             config,
             training,
@@ -74,20 +65,24 @@ impl Encoder {
         };
         let (word_embeddings, embedded) =
             scoped(g, "embeddings", |g| stack.embeddings(g, &inputs))?;
-        let bias = scoped(g, "attention_mask", |g| {
-            mask_bias(g, &inputs.attention_mask)
-        })?;
-        let mut hidden_states = vec![embedded.clone()];
-        let mut hidden = embedded;
+        let bias = scoped(g, "attention_mask", |g| inputs.attention_bias(g))?;
+        let mut outputs = vec![embedded.clone()];
+        let mut last = embedded;
         for n in 0..config.num_hidden_layers {
             let attended = scoped(g, &format!("encoder.layer.{n}.attention"), |g| {
-                stack.attention(g, n, &hidden, &bias)
+                stack.attention(g, n, &last, &bias)
             })?;
-            hidden = scoped(g, &format!("encoder.layer.{n}.ffn"), |g| {
+            last = scoped(g, &format!("encoder.layer.{n}.ffn"), |g| {
                 stack.feed_forward(g, n, &attended)
             })?;
-            hidden_states.push(hidden.clone());
+            outputs.push(last.clone());
         }
+        // What nobody reads of these is never computed.
+        let hidden_states = scoped(g, "unpack", |g| {
+            let of_batch = |x: &Tensor| inputs.of_batch(g, x);
+            outputs.iter().map(of_batch).collect::<Result<Vec<_>>>()
+        })?;
+        let hidden = hidden_states.last().unwrap_or(&last).clone();
         Ok(Encoder {
             config: config.clone(),
             inputs,
@@ -95,6 +90,7 @@ impl Encoder {
             word_embeddings,
             hidden_states,
             hidden,
+            last,
             pooled: None,
         })
     }
@@ -143,12 +139,10 @@ impl Encoder {
         if let Some(pooled) = &self.pooled {
             return Ok(pooled.clone());
         }
-        let (hidden, width) = (self.hidden.clone(), self.config.hidden_size);
-        let batch = hidden.shape()[0];
-        let parameters = &mut self.parameters;
+        let (inputs, last) = (&self.inputs, &self.last);
+        let (parameters, width) = (&mut self.parameters, self.config.hidden_size);
         let pooled = scoped(g, "pooler", |g| {
-            let first = g.slice(&hidden, 1, 0, 1)?;
-            let first = g.reshape(&first, &[batch, width])?;
+            let first = inputs.first_tokens(g, last)?;
             let x = dense(g, parameters, "bert.pooler.dense", &first, width)?;
             Ok(g.tanh(&x)?)
         })?;
@@ -159,14 +153,6 @@ impl Encoder {
 
 fn scoped<R>(g: &mut Graph, name: &str, f: impl FnOnce(&mut Graph) -> Result<R>) -> Result<R> {
     g.scoped(name, f)
-}
-
-/// 0 where attended and [`MASKED`] where not, `[batch, 1, 1, seq]`.
-fn mask_bias(g: &mut Graph, mask: &Tensor) -> Result<Tensor> {
-    let (batch, seq) = (mask.shape()[0], mask.shape()[1]);
-    let bias = g.add_scalar(mask, -1.0)?;
-    let bias = g.mul_scalar(&bias, -MASKED)?;
-    Ok(g.reshape(&bias, &[batch, 1, 1, seq])?)
 }
 
 /// The parts of the encoder while it is being built.
@@ -188,10 +174,9 @@ impl Stack<'_> {
         Ok(self.parameters.declare(g, spec)?)
     }
 
-    /// The word embedding's table and the embeddings' output `[batch, seq, hidden]`.
+    /// The word embedding's table and the embeddings' output `[rows, seq, hidden]`.
     fn embeddings(&mut self, g: &mut Graph, inputs: &BertInputs) -> Result<(Tensor, Tensor)> {
         let config = self.config;
-        let seq = inputs.input_ids.shape()[1];
         let words = self.table(g, WORD_EMBEDDINGS, config.vocab_size)?;
         let types = self.table(
             g,
@@ -206,8 +191,7 @@ impl Stack<'_> {
         let word = g.gather(&words, &inputs.input_ids)?;
         let word = self.without_padding_gradient(g, &word, &inputs.input_ids)?;
         let segment = g.gather(&types, &inputs.token_type_ids)?;
-        // Positions are 0..seq in every row: a slice, broadcast over the batch.
-        let position = g.slice(&positions, 0, 0, seq)?;
+        let position = inputs.positions(g, &positions)?;
         let x = g.add(&word, &segment)?;
         let x = g.add(&x, &position)?;
         let name = "bert.embeddings.LayerNorm";
@@ -237,23 +221,23 @@ impl Stack<'_> {
     }
 
     /// Self-attention, its output layer, the residual and the layer norm; `x` and the result are
-    /// `[batch, seq, hidden]`, `bias` is `[batch, 1, 1, seq]`.
+    /// `[rows, seq, hidden]`, `bias` broadcasts to `[rows, heads, seq, seq]`.
     fn attention(&mut self, g: &mut Graph, n: usize, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let config = self.config;
-        let (batch, seq, hidden) = (x.shape()[0], x.shape()[1], config.hidden_size);
+        let (rows, seq, hidden) = (x.shape()[0], x.shape()[1], config.hidden_size);
         let (heads, size) = (config.num_attention_heads, config.head_size());
         let prefix = format!("bert.encoder.layer.{n}.attention");
         let mut split = |g: &mut Graph, part: &str| -> Result<Tensor> {
             let name = format!("{prefix}.self.{part}");
             let y = dense(g, &mut self.parameters, &name, x, hidden)?;
-            let y = g.reshape(&y, &[batch, seq, heads, size])?;
+            let y = g.reshape(&y, &[rows, seq, heads, size])?;
             Ok(g.permute(&y, &[0, 2, 1, 3])?)
         };
         let query = split(g, "query")?;
         let key = split(g, "key")?;
         let value = split(g, "value")?;
 
-        // [batch, heads, seq, seq]. The scale comes after the product, where a GEMM takes it as
+        // [rows, heads, seq, seq]. The scale comes after the product, where a GEMM takes it as
         // its alpha.
         let scores = g.matmul_t(&query, &key)?;
         let scores = g.mul_scalar(&scores, (1.0 / (size as f64).sqrt()) as f32)?;
@@ -264,13 +248,13 @@ impl Stack<'_> {
         let probabilities = self.dropout(g, &probabilities, rate, &site)?;
         let context = g.matmul(&probabilities, &value)?;
         let context = g.permute(&context, &[0, 2, 1, 3])?;
-        let context = g.reshape(&context, &[batch, seq, hidden])?;
+        let context = g.reshape(&context, &[rows, seq, hidden])?;
 
         let site = format!("layer.{n}.attention_output");
         self.output(g, &format!("{prefix}.output"), &site, &context, x)
     }
 
-    /// Intermediate and output layer, the residual and the layer norm, `[batch, seq, hidden]`.
+    /// Intermediate and output layer, the residual and the layer norm, `[rows, seq, hidden]`.
     fn feed_forward(&mut self, g: &mut Graph, n: usize, x: &Tensor) -> Result<Tensor> {
         let prefix = format!("bert.encoder.layer.{n}");
         let name = format!("{prefix}.intermediate.dense");

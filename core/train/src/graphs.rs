@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use ablate_bert::{BertConfig, Encoder, ParameterSpec};
+use ablate_bert::{BertConfig, Encoder, Layout, ParameterSpec};
 use ablate_graph::{Graph, Phase, Tensor};
 
 use crate::batch::Feature;
@@ -31,6 +31,8 @@ pub struct ForwardShape {
     pub batch: usize,
     /// Tokens a row.
     pub seq: usize,
+    /// The grid that the encoder works on.
+    pub layout: Layout,
     /// Capacity of the sparse labels of each objective.
     pub capacities: Vec<usize>,
     /// Names of each objective's features and whether they are per token.
@@ -50,6 +52,10 @@ impl ForwardShape {
         ForwardShape {
             batch: batch.batch.batch,
             seq: batch.batch.seq,
+            layout: match &batch.packing {
+                Some(packing) => packing.layout(),
+                None => Layout::Padded,
+            },
             capacities: capacities.to_vec(),
             features: features.collect(),
         }
@@ -97,7 +103,8 @@ pub fn forward(
     training: bool,
 ) -> Result<Forward, TrainError> {
     let mut graph = Graph::new();
-    let mut encoder = Encoder::build(&mut graph, config, shape.batch, shape.seq, training)?;
+    let (batch, seq, layout) = (shape.batch, shape.seq, shape.layout);
+    let mut encoder = Encoder::build_in(&mut graph, config, batch, seq, layout, training)?;
     let mut heads = Vec::new();
     let mut built = Vec::with_capacity(objectives.len());
     for ((objective, names), &predictions) in objectives
@@ -120,8 +127,8 @@ pub fn forward(
         let mut cx = ObjectiveContext {
             graph: &mut graph,
             encoder: &mut encoder,
-            batch: shape.batch,
-            seq: shape.seq,
+            batch,
+            seq,
             predictions,
             training,
             features,

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod objective;
 pub mod optimizer;
 mod outcome;
+pub mod packing;
 mod programs;
 mod rules;
 pub mod schedule;

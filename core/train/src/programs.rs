@@ -130,7 +130,7 @@ impl Programs {
         if let Some(found) = self.forward.get(&key) {
             return Ok(found.clone());
         }
-        tracing::debug!(?mode, batch = key.1.batch, seq = key.1.seq, capacities = ?key.1.capacities, "compiling");
+        tracing::debug!(?mode, batch = key.1.batch, seq = key.1.seq, layout = ?key.1.layout, capacities = ?key.1.capacities, "compiling");
         let built = match mode {
             Mode::First => graphs::gradient(&self.config, objectives, &key.1, false)?,
             Mode::Accumulate => graphs::gradient(&self.config, objectives, &key.1, true)?,

@@ -47,6 +47,8 @@ pub struct TrainerConfig {
     pub initial: States,
     /// Seed of initial weights and dropout.
     pub seed: u64,
+    /// Whether padding is left out of the computation, see [`crate::packing`].
+    pub packed: bool,
     /// Largest global norm of the gradient.
     pub clip_norm: Option<f64>,
     /// Base learning rate; the schedule scales it.

@@ -78,7 +78,7 @@ impl Trainer {
 
         // Features and shapes are known from the data alone, so look at the first window, then go back.
         let start = source.cursor();
-        let probe = label_window(&mut objectives, source.next_window()?)?;
+        let probe = label_window(&mut objectives, source.next_window()?)?.packed(config.packed);
         source.restore(&start)?;
         let Some(first) = probe.batches.first() else {
             return Err(TrainError::Setup("the first window is empty".to_owned()));
@@ -306,7 +306,8 @@ impl Trainer {
 
     /// Gradient and update over the next window.
     fn one_step(&mut self, clock: &Clock) -> Result<MetricsRow, TrainError> {
-        let window = label_window(&mut self.objectives, self.source.next_window()?)?;
+        let window = label_window(&mut self.objectives, self.source.next_window()?)?
+            .packed(self.config.packed);
         let scales: Vec<f64> = self
             .weights
             .iter()
@@ -376,7 +377,7 @@ impl Trainer {
         let mut any = false;
         for batch in self.source.evaluation(split)? {
             any = true;
-            let batch = label(&mut self.objectives, batch)?;
+            let batch = label(&mut self.objectives, batch)?.packed(self.config.packed);
             self.programs.fit(Mode::Evaluate, [&batch]);
             self.programs.run(
                 &mut self.objectives,

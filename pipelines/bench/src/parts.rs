@@ -67,6 +67,7 @@ pub fn parts(
         model,
         initial: Default::default(),
         seed: configuration.seed,
+        packed: false,
         clip_norm: Some(1.0),
         learning_rate: optimizer.base_learning_rate(),
         schedule: Schedule::Constant,

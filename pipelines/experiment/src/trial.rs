@@ -118,6 +118,7 @@ pub(crate) fn parts(
         init: plan.init,
         initial: plan.initial.clone(),
         seed,
+        packed: recipe.train.packed,
         clip_norm: recipe.train.clip_norm,
         learning_rate: recipe.optimizer.learning_rate,
         schedule: schedule(&recipe.schedule),

@@ -334,6 +334,9 @@ pub struct Train {
     pub accumulate: usize,
     /// Largest global norm of the gradient; none when null.
     pub clip_norm: Option<f64>,
+    /// Whether the examples of a micro-batch are packed into fewer rows, so that padding is not
+    /// computed.
+    pub packed: bool,
 }
 
 /// When the validation split is looked at.

@@ -270,6 +270,8 @@ fn train() -> Value {
                 "accumulate": whole(1, Some(1), "Micro-batches of one optimizer step."),
                 "clip_norm": {"type": ["number", "null"], "exclusiveMinimum": 0, "default": 1.0,
                     "description": "Largest global norm of the gradient; null for none."},
+                "packed": {"type": "boolean", "default": false,
+                    "description": "Pack the examples of a micro-batch into fewer rows, so that padding is not computed: same batches, masks and loss (but for the order of sums, and the draw of dropout), faster where examples are shorter than `data.sequence_length`."},
             }),
         ),
         json!({}),

@@ -69,6 +69,7 @@ fn wrong_types() {
         .replace("weight: 1.0", "weight: .nan")
         .replace("lowercase: true", "lowercase: yes")
         .replace("design: factorial", "design: one-at-a-time")
+        .replace("seeds:", "train: {packed: 1}\nseeds:")
         .replace("schedule: {warmup_linear: {warmup_steps: 20}}", "schedule:");
     insta::assert_snapshot!(mistakes(text, &[]));
 }

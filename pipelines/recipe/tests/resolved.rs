@@ -92,9 +92,11 @@ fn sets_are_applied_in_order_before_the_interventions() {
             "objectives.1.nsp.weight=0.5",
             "experiment.model.wider.model.bert.hidden=256",
             "seeds+=7",
+            "train.packed=true",
         ],
     );
     let recipe = &loaded.recipe;
+    assert!(recipe.train.packed && !good(GOOD, &[]).recipe.train.packed);
     assert_eq!(recipe.model.bert.layers, 8);
     assert_eq!(recipe.objectives[0].config["mask_rate"], 0.3);
     assert_eq!(recipe.objectives[1].weight, 0.5);

@@ -109,6 +109,7 @@ fn every_key_of_the_contract_is_there() {
         "train.batch_size",
         "train.accumulate",
         "train.clip_norm",
+        "train.packed",
         "stop.max_steps.steps",
         "stop.converged.window",
         "stop.converged.tolerance",

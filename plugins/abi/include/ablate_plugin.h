@@ -192,7 +192,7 @@ typedef struct ablate_batch_api {
 #define ABLATE_NUMBER_LAYER_NORM_EPS "layer_norm_eps"
 #define ABLATE_NUMBER_HIDDEN_DROPOUT "hidden_dropout_prob"
 /* Names for ablate_model_api.tensor. */
-#define ABLATE_TENSOR_HIDDEN "hidden"                   /* [batch, seq, hidden] */
+#define ABLATE_TENSOR_HIDDEN "hidden"                   /* [batch, seq, hidden]; padding's mean nothing */
 #define ABLATE_TENSOR_POOLED "pooled"                   /* [batch, hidden] */
 #define ABLATE_TENSOR_WORD_EMBEDDINGS "word_embeddings" /* [vocab, hidden] */
 

@@ -27,7 +27,9 @@ pub mod model_number {
 
 /// Names that [`ModelApi::tensor`] knows; more may be added.
 pub mod model_tensor {
-    /// Last hidden states `[batch, seq, hidden]`.
+    /// Last hidden states `[batch, seq, hidden]`, a row for each example. Those of padding are no
+    /// states to build on: zero where the trial packs its batches (`train.packed`), else whatever
+    /// padding attends to.
     pub const HIDDEN: &str = "hidden";
     /// Pooler output `[batch, hidden]`; the pooler exists only where somebody asks for it.
     pub const POOLED: &str = "pooled";

@@ -328,7 +328,8 @@ impl<'g> ObjectiveGraph<'g> {
         call!(self.tensor(Str::new(name)))
     }
 
-    /// Last hidden states `[batch, seq, hidden]`.
+    /// Last hidden states `[batch, seq, hidden]`, a row for each example. Those of padding are no
+    /// states to build on: zero where the trial packs its batches, else whatever padding attends to.
     pub fn hidden(&self) -> Result<Tensor<'g>> {
         self.model_tensor(model_tensor::HIDDEN)
     }

@@ -265,6 +265,7 @@ pub fn config(folder: Option<&Path>) -> TrainerConfig {
         init: Init::Normal { std: 0.3 },
         initial: States::new(),
         seed: 5,
+        packed: false,
         clip_norm: None,
         learning_rate: 0.1,
         schedule: Schedule::Constant,
