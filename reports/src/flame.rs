@@ -107,7 +107,11 @@ fn bar(out: &mut String, frame: &Frame, at: Bar) {
         hover = format!("{hover}, {}", frame.note);
     }
     // Every other level is lighter, so that nested bars are told apart.
-    let opacity = if at.level % 2 == 0 { 1.0 } else { 0.75 };
+    let opacity = if at.level.is_multiple_of(2) {
+        1.0
+    } else {
+        0.75
+    };
     // Writing to a string cannot fail.
     let _ = write!(
         out,
