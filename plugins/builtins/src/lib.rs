@@ -6,10 +6,16 @@
 use ablate_abi::Plugin;
 
 /// Every built-in plugin.
-pub static PLUGINS: [&Plugin; 9] = [
+pub static PLUGINS: &[&Plugin] = &[
     &ablate_mlm::PLUGIN,
     &ablate_nsp::PLUGIN,
+    &ablate_adafactor::PLUGIN,
+    &ablate_adagrad::PLUGIN,
+    &ablate_adam::PLUGIN,
     &ablate_adamw::PLUGIN,
+    &ablate_lamb::PLUGIN,
+    &ablate_lion::PLUGIN,
+    &ablate_rmsprop::PLUGIN,
     &ablate_sgd::PLUGIN,
     &ablate_max_steps::PLUGIN,
     &ablate_converged::PLUGIN,

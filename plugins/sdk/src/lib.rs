@@ -56,6 +56,8 @@
 //!
 //! With `crate-type = ["cdylib"]` that is a library to name under `plugins:` in a recipe.
 
+pub mod check;
+mod composites;
 mod error;
 mod exact;
 mod export;
@@ -67,6 +69,7 @@ mod stopping;
 mod tables;
 
 pub use ablate_abi as abi;
+pub use composites::bias_correction;
 pub use error::{Error, Result};
 pub use exact::Exact;
 #[doc(hidden)]
