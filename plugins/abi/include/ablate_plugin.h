@@ -367,10 +367,20 @@ typedef struct ablate_objective_api {
 
 /* ---- optimizers ------------------------------------------------------------------------------ */
 
+/* What is known of a parameter before any graph. */
+typedef struct ablate_parameter_info {
+  uint32_t struct_size;
+  uint32_t role; /* ABLATE_ROLE_*: its group */
+  ablate_str name;
+  const uint64_t *dims; /* rank sizes */
+  uint32_t rank;
+  uint32_t decay; /* 1 where weight decay applies */
+} ablate_parameter_info;
+
 typedef struct ablate_update_input {
   uint32_t struct_size;
-  uint32_t decay; /* 1 where weight decay applies */
-  ablate_str name;
+  uint32_t variant; /* which of the update graphs is built, from 0 */
+  const ablate_parameter_info *info;
   ablate_tensor parameter;
   ablate_tensor gradient;
   const ablate_tensor *slots;
@@ -393,7 +403,7 @@ typedef struct ablate_optimizer_api {
   ablate_status (*create)(const ablate_host *host, ablate_str config, void **instance);
   void (*destroy)(void *instance);
   ablate_status (*base_learning_rate)(void *instance, double *rate);
-  ablate_status (*slots)(void *instance, const uint64_t *dims, uint32_t rank,
+  ablate_status (*slots)(void *instance, const ablate_parameter_info *parameter,
                          ablate_declarations *into);
   ablate_status (*scalar_names)(void *instance, ablate_declarations *into);
   /* Every step, counted from 1: the values of the scalars, in double precision. */
@@ -401,6 +411,10 @@ typedef struct ablate_optimizer_api {
                            size_t count);
   ablate_status (*update)(void *instance, ablate_graph_context *cx,
                           const ablate_update_input *input, ablate_update_output *output);
+  /* How many update graphs there are; may be null: one. With several, `update` builds each of them,
+   * and every step, counted from 1, `variant` writes which one it runs. */
+  ablate_status (*variants)(void *instance, uint32_t *count);
+  ablate_status (*variant)(void *instance, uint64_t step, uint32_t *variant);
 } ablate_optimizer_api;
 
 /* ---- stopping rules -------------------------------------------------------------------------- */

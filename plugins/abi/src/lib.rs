@@ -49,7 +49,9 @@ pub use host::{
 };
 pub use model::{model_number, model_tensor, role, ModelApi, MODEL_API};
 pub use objective::{layout, needs, BatchView, FeatureSpec, ObjectiveApi, OBJECTIVE_API};
-pub use optimizer::{OptimizerApi, SlotSpec, UpdateInput, UpdateOutput, OPTIMIZER_API};
+pub use optimizer::{
+    OptimizerApi, ParameterInfo, SlotSpec, UpdateInput, UpdateOutput, OPTIMIZER_API,
+};
 pub use plugin::{kind, Capability, Entry, Plugin, ENTRY_SYMBOL, MAGIC};
 pub use stopping::{decision, split, Event, Metric, StoppingApi, STOPPING_API};
 

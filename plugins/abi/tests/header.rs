@@ -78,13 +78,16 @@ fn c_source() -> String {
     layout!(out, ObjectiveApi = "ablate_objective_api" {
         struct_size, reserved, create, destroy, weight, needs, features, prepare, build,
     });
+    layout!(out, ParameterInfo = "ablate_parameter_info" {
+        struct_size, role, name, dims, rank, decay,
+    });
     layout!(out, UpdateInput = "ablate_update_input" {
-        struct_size, decay, name, parameter, gradient, slots, slot_count, scalars, scalar_count,
+        struct_size, variant, info, parameter, gradient, slots, slot_count, scalars, scalar_count,
     });
     layout!(out, UpdateOutput = "ablate_update_output" { struct_size, reserved, parameter, slots });
     layout!(out, OptimizerApi = "ablate_optimizer_api" {
         struct_size, reserved, create, destroy, base_learning_rate, slots, scalar_names, scalars,
-        update,
+        update, variants, variant,
     });
     layout!(out, Metric = "ablate_metric" { name, value });
     layout!(out, Event = "ablate_event" { struct_size, split, step, tokens, metrics, metric_count });

@@ -216,11 +216,13 @@ fn update(fault: &str) -> std::result::Result<Graph, String> {
     let slot = g.state("s", &[2, 3]).unwrap();
     let cx = UpdateContext {
         name: "p".into(),
+        role: ablate_bert::Role::Weight,
         gradient: parameter.clone(),
         parameter,
         slots: vec![slot],
         scalars: vec![g.scalar(1.0)],
         decays: true,
+        variant: 0,
     };
     let result = wrong.update(&mut g, cx).map_err(|e| e.to_string());
     // Whatever happened, no scope of the plugin is left open.
@@ -263,7 +265,7 @@ fn faults_of_other_hooks_become_errors() {
         .to_string()
         .contains("`x` is NaN"));
     assert!(make("slots")
-        .slots(&[1])
+        .slots(&common::spec(&[1], true))
         .unwrap_err()
         .to_string()
         .contains("no slots today"));
@@ -357,7 +359,7 @@ fn a_name_belongs_to_one_plugin_and_a_refused_one_enters_nothing() {
 #[test]
 fn the_catalogue_has_schemas() {
     let registry = Registry::with_builtins().unwrap();
-    assert_eq!(registry.catalogue().len(), 9);
+    assert_eq!(registry.catalogue().len(), ablate_builtins::PLUGINS.len());
     for entry in registry.catalogue() {
         assert_eq!(entry.schema["type"], "object", "{}", entry.name);
         assert_eq!(

@@ -70,13 +70,24 @@ impl<'g> Parameter<'_, 'g> {
         }
     }
 
+    /// The same parameter with other scalars: for an optimizer that hands some parameters to another.
+    #[must_use]
+    pub fn with_scalars<'b>(&'b self, scalars: &'b [Tensor<'g>]) -> Parameter<'b, 'g> {
+        Parameter {
+            name: self.name,
+            role: self.role,
+            parameter: self.parameter,
+            gradient: self.gradient,
+            slots: self.slots,
+            scalars,
+            decays: self.decays,
+            variant: self.variant,
+        }
+    }
+
     /// The gradient plus `weight_decay` times the parameter, where decay applies: the gradient of an
     /// L2 penalty, which adaptive optimizers then scale like any other part (coupled decay).
-    pub fn gradient_with_l2(
-        &self,
-        g: &GraphBuilder<'g>,
-        weight_decay: f64,
-    ) -> Result<Tensor<'g>> {
+    pub fn gradient_with_l2(&self, g: &GraphBuilder<'g>, weight_decay: f64) -> Result<Tensor<'g>> {
         if !self.decays || weight_decay == 0.0 {
             return Ok(self.gradient);
         }

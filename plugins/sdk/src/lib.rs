@@ -76,7 +76,7 @@ pub use exact::Exact;
 pub use export::glue;
 pub use graph::{GraphBuilder, Scope, Tensor};
 pub use objective::{Batch, Feature, Layout, Objective, ObjectiveGraph, Role, IGNORED};
-pub use optimizer::{Optimizer, Parameter, Slot, Updated};
+pub use optimizer::{Optimizer, Parameter, ParameterInfo, Slot, Updated};
 pub use random::{Random, Reader};
 pub use stopping::{Decision, Event, Split, StoppingRule};
 pub use tables::{log, Level};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ablate_bert::{BertConfig, Init, Role};
+use ablate_bert::{BertConfig, Init, ParameterSpec, Role};
 use ablate_compiler::{Backend, ReferenceBackend};
 use ablate_graph::{Graph, GraphError};
 use ablate_random::Stream;
@@ -203,10 +203,10 @@ impl Optimizer for Momentum {
     fn name(&self) -> &str {
         "momentum"
     }
-    fn slots(&self, shape: &[usize]) -> Result<Vec<SlotSpec>, PluginError> {
+    fn slots(&self, parameter: &ParameterSpec) -> Result<Vec<SlotSpec>, PluginError> {
         Ok(vec![SlotSpec {
             name: "velocity".into(),
-            shape: shape.to_vec(),
+            shape: parameter.shape.clone(),
             initial: 0.0,
         }])
     }

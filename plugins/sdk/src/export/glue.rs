@@ -23,8 +23,8 @@ use serde_json::Value;
 use crate::graph::{widen, GraphBuilder, Tensor};
 use crate::tables::{enable_log, guard, Tables};
 use crate::{
-    Batch, Decision, Error, Event, Objective, ObjectiveGraph, Optimizer, Parameter, Result, Split,
-    StoppingRule,
+    Batch, Decision, Error, Event, Objective, ObjectiveGraph, Optimizer, Parameter, ParameterInfo,
+    Result, Role, Split, StoppingRule,
 };
 
 /// What an instance pointer points to.
