@@ -284,6 +284,19 @@ def torch_cases():
         ),
         reference="torch.optim.Muon in f64, AdamW",
     )
+
+    import pytorch_optimizer
+
+    # Its matrices start at a ridge that does not grow, ours have one in units of their norm: both
+    # small enough not to be seen. It gives vectors whole matrices too, so they are left out.
+    add(
+        "shampoo",
+        "gupta",
+        dict(learning_rate=0.05, betas=[0.0, 1.0], epsilon=1e-7, interval=1, graft="none"),
+        single(pytorch_optimizer.Shampoo, lr=0.05, matrix_eps=1e-10),
+        reference="pytorch_optimizer.Shampoo",
+        parameters=[n for n in SHAPES if n != BIAS],
+    )
     return cases
 
 
@@ -366,8 +379,98 @@ def optax_cases():
 # ---- transcripts in NumPy --------------------------------------------------------------------------
 
 
+def shampoo(
+    learning_rate,
+    betas,
+    epsilon=1e-6,
+    weight_decay=0.0,
+    max_preconditioner_dim=1024,
+    interval=10,
+    graft="adam",
+    graft_eps=1e-8,
+):
+    """Shampoo as plugins/optimizers/shampoo documents it, with roots by eigendecomposition."""
+
+    def power(a, p):
+        if a.ndim == 1:
+            return (a + epsilon * np.linalg.norm(a)) ** (-1 / p)
+        values, vectors = np.linalg.eigh(a + epsilon * np.linalg.norm(a) * np.eye(len(a)))
+        return vectors @ np.diag(values ** (-1 / p)) @ vectors.T
+
+    def statistics(g):
+        if g.ndim == 1:
+            return [g * g]
+        whole = [g @ g.T, g.T @ g]
+        return [a if len(a) <= max_preconditioner_dim else np.diag(a) for a in whole]
+
+    def multiply(sides, m):
+        if m.ndim == 1:
+            return sides[0] * m
+        left, right = sides
+        m = left @ m if left.ndim == 2 else left[:, None] * m
+        return m @ right if right.ndim == 2 else m * right[None, :]
+
+    b1, b2 = betas
+    adam = b2 if b2 < 1 else 0.999
+
+    def run(values):
+        p = {n: v.copy() for n, v in values.items()}
+        m = {n: np.zeros_like(v) for n, v in p.items()}
+        v = {n: np.zeros_like(v) for n, v in p.items()}
+        kept, roots = {}, {}
+
+        def step(t, factor, gradients):
+            lr = learning_rate * factor
+            for n, g in gradients.items():
+                new = statistics(g)
+                old = kept.get(n, [np.zeros_like(a) for a in new])
+                share = 1 - b2 if b2 < 1 else 1.0
+                kept[n] = [b2 * a + share * b for a, b in zip(old, new)]
+                right = [a / (1 - b2**t) if b2 < 1 else a for a in kept[n]]
+                fresh = [power(a, 2 * g.ndim) for a in right]
+                if (t - 1) % interval == 0:
+                    roots[n] = fresh
+                # Diagonals cost nothing, so they are always fresh.
+                roots[n] = [f if f.ndim == 1 else r for f, r in zip(fresh, roots[n])]
+                m[n] = b1 * m[n] + (1 - b1) * g
+                v[n] = adam * v[n] + (1 - adam) * g * g
+                mean = m[n] / (1 - b1**t)
+                d = multiply(roots[n], mean)
+                lengths = dict(
+                    adam=np.linalg.norm(mean / (np.sqrt(v[n] / (1 - adam**t)) + graft_eps)),
+                    sgd=np.linalg.norm(mean),
+                    none=np.linalg.norm(d),
+                )
+                if decays(n):
+                    p[n] *= 1 - lr * weight_decay
+                p[n] -= lr * lengths[graft] / np.linalg.norm(d) * d
+            return p
+
+        return step
+
+    return run
+
+
 def numpy_cases():
-    return []
+    options = dict(
+        plain=dict(learning_rate=0.03, betas=[0.9, 0.999], interval=1),
+        decay=dict(
+            learning_rate=0.2,
+            betas=[0.8, 0.9],
+            epsilon=1e-4,
+            weight_decay=0.3,
+            max_preconditioner_dim=8,
+            interval=3,
+            graft="sgd",
+        ),
+        # Old roots meet directions that they have not seen, which the ridge alone scales. f32 keeps
+        # a ridge of 1e-6 to a few per cent only, so this one is larger.
+        sums=dict(learning_rate=0.05, betas=[0.9, 1.0], epsilon=1e-5, interval=4, graft="none"),
+    )
+    return [
+        Case("shampoo", name, "f64 transcript", config, shampoo(**config))
+        for name, config in options.items()
+    ]
 
 
 PARTS = dict(torch=torch_cases, optax=optax_cases, numpy=numpy_cases)

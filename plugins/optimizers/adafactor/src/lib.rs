@@ -22,9 +22,7 @@
 //! `relative_step: false` takes the learning rate as it is, `scale_parameter: false` leaves the size of
 //! the parameter out of alpha, and `beta1` adds a running mean of the updates.
 
-use ablate_sdk::{
-    check, Error, GraphBuilder, Optimizer, Parameter, Result, Slot, Tensor, Updated,
-};
+use ablate_sdk::{check, Error, GraphBuilder, Optimizer, Parameter, Result, Slot, Tensor, Updated};
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -88,7 +88,8 @@ fn trust_ratio<'g>(
 
 impl Optimizer for Lamb {
     const NAME: &'static str = "lamb";
-    const DESCRIPTION: &'static str = "Adam scaled to each parameter's own norm, for large batches.";
+    const DESCRIPTION: &'static str =
+        "Adam scaled to each parameter's own norm, for large batches.";
     type Config = Config;
 
     fn new(config: Config) -> Result<Self> {
