@@ -8,6 +8,7 @@
 pub mod batch;
 pub mod checkpoint;
 mod clock;
+mod compose;
 pub mod diagnostics;
 mod error;
 pub mod files;
@@ -27,6 +28,7 @@ pub mod window;
 pub use batch::{
     BatchSource, Feature, PreparedBatch, SourceError, VocabularyFacts, Window, IGNORED,
 };
+pub use compose::{compose, Stop};
 pub use error::TrainError;
 pub use files::FileError;
 pub use metrics::MetricsRow;

@@ -389,6 +389,8 @@ impl Trainer {
         let event = Event {
             step: row.step,
             tokens: row.tokens,
+            flops: self.progress.flops,
+            seconds: row.seconds,
             split,
             metrics: &metrics,
         };

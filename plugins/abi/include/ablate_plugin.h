@@ -434,6 +434,8 @@ typedef struct ablate_event {
   uint64_t tokens;
   const ablate_metric *metrics;
   size_t metric_count;
+  double flops;   /* of the matrix products in training so far */
+  double seconds; /* since the trial began, by the wall clock */
 } ablate_event;
 
 #define ABLATE_STOPPING_API "ablate.stopping-rule/1"
@@ -442,7 +444,8 @@ typedef struct ablate_stopping_api {
   uint32_t reserved;
   ablate_status (*create)(const ablate_host *host, ablate_str config, void **instance);
   void (*destroy)(void *instance);
-  /* Writes ABLATE_CONTINUE, _STOP or _ABORT; for the latter two also why, with ablate_host.write. */
+  /* Writes ABLATE_CONTINUE, _STOP or _ABORT; for the latter two also why, with ablate_host.write.
+   * After ABLATE_STOP it may be called again: a recipe can ask that several rules hold at once. */
   ablate_status (*observe)(void *instance, const ablate_event *event, uint32_t *decision,
                            ablate_sink *reason);
   ablate_status (*save)(void *instance, ablate_sink *state);

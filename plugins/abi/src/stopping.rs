@@ -51,11 +51,16 @@ pub struct Event {
     pub metrics: *const Metric,
     /// Number of metrics.
     pub metric_count: usize,
+    /// Floating-point operations of the matrix products in training so far.
+    pub flops: f64,
+    /// Seconds since the trial began, by the wall clock: the one number that another run does not
+    /// repeat. Evaluations and runs before a resume are counted.
+    pub seconds: f64,
 }
 
 // SAFETY: repr(C), begins with its size, zeros are valid in every field.
 unsafe impl SizeGated for Event {
-    const MIN_SIZE: usize = 40;
+    const MIN_SIZE: usize = 56;
 }
 
 /// Functions of a stopping rule. An instance belongs to one trial.
@@ -73,7 +78,8 @@ pub struct StoppingApi {
     /// Frees the instance; the last call that it gets.
     pub destroy: Option<unsafe extern "C" fn(instance: *mut c_void)>,
     /// Called after every step and every evaluation. Writes one of [`decision`]; for anything but
-    /// `CONTINUE` it says why, in one sentence, to `reason` ([`Host::write`]).
+    /// `CONTINUE` it says why, in one sentence, to `reason` ([`Host::write`]). After `STOP` it may be
+    /// called again: a recipe can ask that several rules hold at the same time.
     pub observe: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,

@@ -90,7 +90,9 @@ fn c_source() -> String {
         update, variants, variant,
     });
     layout!(out, Metric = "ablate_metric" { name, value });
-    layout!(out, Event = "ablate_event" { struct_size, split, step, tokens, metrics, metric_count });
+    layout!(out, Event = "ablate_event" {
+        struct_size, split, step, tokens, metrics, metric_count, flops, seconds,
+    });
     layout!(out, StoppingApi = "ablate_stopping_api" {
         struct_size, reserved, create, destroy, observe, save, load,
     });

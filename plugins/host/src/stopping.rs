@@ -58,6 +58,8 @@ impl StoppingRule for StoppingRulePlugin {
             tokens: event.tokens,
             metrics: metrics.as_ptr(),
             metric_count: metrics.len(),
+            flops: event.flops,
+            seconds: event.seconds,
         };
         let mut code = decision::CONTINUE;
         let mut sink = ByteSink::new();

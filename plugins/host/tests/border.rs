@@ -273,6 +273,8 @@ fn faults_of_other_hooks_become_errors() {
     let event = |metrics| ablate_train::Event {
         step: 1,
         tokens: 1,
+        flops: 0.0,
+        seconds: 0.0,
         split: ablate_train::Split::Train,
         metrics,
     };

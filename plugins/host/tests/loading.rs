@@ -191,6 +191,8 @@ fn a_c_plugin_with_two_capabilities() {
         rule.observe(&Event {
             step: 1,
             tokens,
+            flops: 0.0,
+            seconds: 0.0,
             split: Split::Train,
             metrics: &[],
         })

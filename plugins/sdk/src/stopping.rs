@@ -27,7 +27,9 @@ pub trait StoppingRule: Send + Sized + 'static {
     /// [`Error::Config`] for values that cannot be used; name the key.
     fn new(config: Self::Config) -> Result<Self>;
 
-    /// Looks at a step or an evaluation.
+    /// Looks at a step or an evaluation. A recipe can ask that several rules hold at the same time
+    /// (`all`), or that one does not (`not`): then this is called on after [`Decision::Stop`], and says
+    /// each time whether the rule holds now.
     ///
     /// # Errors
     /// Where a metric that the rule needs is missing.
@@ -81,6 +83,11 @@ pub struct Event<'a> {
     pub step: u64,
     /// Tokens trained on so far.
     pub tokens: u64,
+    /// Floating-point operations of the matrix products in training so far.
+    pub flops: f64,
+    /// Seconds since the trial began, by the wall clock: the one number that another run does not
+    /// repeat. Evaluations and runs before a resume are counted.
+    pub seconds: f64,
     /// Where the metrics come from.
     pub split: Split,
     pub(crate) metrics: &'a [Metric],

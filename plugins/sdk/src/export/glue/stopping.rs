@@ -25,6 +25,8 @@ pub const fn stopping_api<T: StoppingRule>() -> StoppingApi {
                 let decided = plugin.observe(&Event {
                     step: event.step,
                     tokens: event.tokens,
+                    flops: event.flops,
+                    seconds: event.seconds,
                     split: match event.split {
                         split::TRAIN => Split::Train,
                         split::VALIDATION => Split::Validation,
