@@ -10,8 +10,8 @@ use ablate_datasets::curate;
 use ablate_host::{CatalogueEntry, Kind, Registry};
 use ablate_recipe::{self as recipe, Catalog, ConfigProblem};
 use ablate_train::{
-    Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch,
-    StoppingRule,
+    compose, Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch,
+    Stop, StoppingRule,
 };
 use serde_json::Value;
 
@@ -112,18 +112,27 @@ impl Plugins {
         Ok(Box::new(made))
     }
 
-    /// Makes the recipe's stopping rules.
+    /// Makes the recipe's stopping rules, and puts them together as the recipe says.
     ///
     /// # Errors
     /// When a plugin refuses its config.
-    pub fn rules(&self, named: &[recipe::Component]) -> Result<Vec<Box<dyn StoppingRule>>> {
-        named
-            .iter()
-            .map(|rule| {
-                let made = self.registry.make_stopping_rule(&rule.name, &rule.config)?;
-                Ok(Box::new(made) as Box<dyn StoppingRule>)
-            })
-            .collect()
+    pub fn rules(&self, named: &[recipe::Stop]) -> Result<Vec<Box<dyn StoppingRule>>> {
+        Ok(compose(self.parts(named)?))
+    }
+
+    fn parts(&self, named: &[recipe::Stop]) -> Result<Vec<Stop>> {
+        named.iter().map(|stop| self.part(stop)).collect()
+    }
+
+    fn part(&self, stop: &recipe::Stop) -> Result<Stop> {
+        Ok(match stop {
+            recipe::Stop::Rule(rule) => Stop::Rule(Box::new(
+                self.registry.make_stopping_rule(&rule.name, &rule.config)?,
+            )),
+            recipe::Stop::Any(parts) => Stop::Any(self.parts(parts)?),
+            recipe::Stop::All(parts) => Stop::All(self.parts(parts)?),
+            recipe::Stop::Not(part) => Stop::Not(Box::new(self.part(part)?)),
+        })
     }
 }
 

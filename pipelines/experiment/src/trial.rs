@@ -90,8 +90,7 @@ pub(crate) fn total_steps(recipe: &Recipe) -> Option<u64> {
     let limits = recipe
         .stop
         .iter()
-        .filter(|rule| rule.name == "max_steps")
-        .filter_map(|rule| rule.config.get("steps")?.as_u64());
+        .filter_map(ablate_recipe::Stop::max_steps);
     limits.min().or(schedule(&recipe.schedule).total_steps())
 }
 

@@ -14,6 +14,7 @@ use crate::{
     catalog::{Catalog, Kind},
     files::Finder,
     recipe::is_card,
+    stop::{self, Stop},
     tree::{Node, Problem, Span},
     words::join,
 };
@@ -239,11 +240,7 @@ impl Checks<'_> {
 
     /// Fills `total_steps` from the `max_steps` rule.
     fn schedule(&mut self, value: &mut Value) {
-        let limit = entries(value, "stop")
-            .into_iter()
-            .filter(|(name, _)| *name == "max_steps")
-            .filter_map(|(_, config)| config.get("steps")?.as_u64())
-            .min();
+        let limit = stop::first_of(&stop::entries(value));
         let Some((name, config)) = value
             .get_mut("schedule")
             .and_then(Value::as_object_mut)
@@ -294,39 +291,66 @@ impl Checks<'_> {
         }
     }
 
+    /// Looks for rules that end a trial at once, or never.
+    fn stop(&mut self, stop: &[Stop]) {
+        if stop.is_empty() || self.wrong("stop") {
+            return;
+        }
+        for (i, entry) in stop.iter().enumerate().filter(|(_, s)| s.holds_at_first()) {
+            self.error(
+                &join("stop", &i.to_string()),
+                format!(
+                    "this `{}` holds from the first step on, so a trial would end there",
+                    entry.word()
+                ),
+                "put `not` beside other rules in `all`: [{max_steps: {steps: 100}}, {not: {..}}]",
+            );
+        }
+        if !stop.iter().any(Stop::is_bound) {
+            self.warn(
+                "stop",
+                "no stopping rule bounds the number of steps, so a trial may never end",
+                "add max_steps: {steps: ...}",
+            );
+        }
+    }
+
     /// Lets each plugin and operator look at its own config, and gives it only what it declares.
     fn components(&mut self, value: &Value) {
-        if let Some(stop) = at(value, "stop").and_then(Value::as_array) {
-            let ends = entries(value, "stop")
-                .iter()
-                .any(|(n, _)| *n == "max_steps");
-            if !stop.is_empty() && !ends && !self.wrong("stop") {
-                self.warn(
-                    "stop",
-                    "no stopping rule bounds the number of steps, so a trial may never end",
-                    "add max_steps: {steps: ...}",
-                );
-            }
-        }
+        let stop = stop::entries(value);
+        self.stop(&stop);
         let Some(check) = self.catalog.check.clone() else {
             return;
         };
         let mut all = Vec::new();
         for (kind, path) in [
             (Kind::Objective, "objectives"),
-            (Kind::StoppingRule, "stop"),
             (Kind::Operator, "data.curate"),
         ] {
-            all.extend(entries(value, path).into_iter().map(|e| (kind, path, e)));
+            let here = entries(value, path).into_iter();
+            all.extend(here.map(|(name, config)| (kind, join(path, name), name, config)));
         }
+        let mut rules = Vec::new();
+        stop.iter().for_each(|s| s.rules("stop", &mut rules));
+        all.extend(
+            rules
+                .iter()
+                .map(|(path, r)| (Kind::StoppingRule, path.clone(), r.name.as_str(), &r.config)),
+        );
         let optimizer = value.get("optimizer").and_then(Value::as_object);
         all.extend(
             optimizer
                 .and_then(|o| o.iter().next())
-                .map(|(name, config)| (Kind::Optimizer, "optimizer", (name.as_str(), config))),
+                .map(|(name, config)| {
+                    (
+                        Kind::Optimizer,
+                        join("optimizer", name),
+                        name.as_str(),
+                        config,
+                    )
+                }),
         );
-        for (kind, path, (name, config)) in all {
-            let here = join(path, name);
+        for (kind, here, name, config) in all {
             // What does not fit the schema has been reported and left out.
             if self.wrong(&here) {
                 continue;

@@ -22,6 +22,7 @@ mod reader;
 mod recipe;
 mod resolve;
 mod schema;
+mod stop;
 mod tree;
 mod words;
 
@@ -36,3 +37,4 @@ pub use recipe::{
     Tokenizer, Train,
 };
 pub use schema::schema;
+pub use stop::Stop;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::component::{Component, Objective, Optimizer};
+use crate::stop::Stop;
 
 /// A pipeline with every default filled in.
 ///
@@ -41,8 +42,8 @@ pub struct Recipe {
     pub schedule: Schedule,
     /// The size of a step.
     pub train: Train,
-    /// Stopping rules; the first that holds ends a trial.
-    pub stop: Vec<Component>,
+    /// Stopping rules and compositions of them; the first that holds ends a trial.
+    pub stop: Vec<Stop>,
     /// When the validation split is looked at.
     pub evaluate: Evaluate,
     /// The interventions to compare with the baseline.

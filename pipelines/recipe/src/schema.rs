@@ -4,6 +4,8 @@
 //! this same value and `ablate schema` prints it, so neither can know a key that the other does
 //! not. Must not know rules between keys; those are in `checks`.
 //!
+//! One definition stands apart, under `$defs`, because it contains itself: the stopping rule.
+//!
 //! Four annotations that other JSON Schema tools ignore:
 //! `x-choice` marks a map with exactly one key out of several and says what is chosen;
 //! `x-replaces` lists the sibling keys that an override of this key drops;
@@ -15,6 +17,7 @@ use serde_json::{json, Map, Value};
 use crate::{
     catalog::{Catalog, Kind},
     normal::normalise,
+    stop,
 };
 
 /// Pattern of names that become folders.
@@ -109,9 +112,7 @@ pub fn schema(catalog: &Catalog) -> Value {
         properties.insert("train".into(), train());
         properties.insert(
             "stop".into(),
-            list(
-                1,
-                choice(catalog, Kind::StoppingRule, "stopping rule"),
+            rules(
                 "Stopping rules; the first that holds ends a trial.",
                 json!([{"max_steps": {"steps": 200}}]),
             ),
@@ -130,9 +131,45 @@ pub fn schema(catalog: &Catalog) -> Value {
         properties.insert("experiment".into(), experiment());
         properties.insert("report".into(), report());
     }
+    root["$defs"] = json!({ RULE: rule(catalog) });
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     root["title"] = json!("Ablate pipeline");
     root
+}
+
+/// Name of the one definition that contains itself: a stopping rule or a composition of them.
+const RULE: &str = "stopping_rule";
+
+fn a_rule() -> Value {
+    json!({"$ref": format!("#/$defs/{RULE}")})
+}
+
+fn rules(description: &str, example: Value) -> Value {
+    list(1, a_rule(), description, example)
+}
+
+/// A stopping rule by name, or rules put together.
+fn rule(catalog: &Catalog) -> Value {
+    let mut rule = choice(catalog, Kind::StoppingRule, "stopping rule");
+    rule["description"] = json!("One stopping rule by name, or rules put together.");
+    rule["examples"] = json!([{"max_steps": {"steps": 200}}]);
+    let example = json!([{"max_steps": {"steps": 200}}, {"converged": {}}]);
+    let mut not = a_rule();
+    not["description"] = json!("Holds while this does not.");
+    for (word, schema) in [
+        (
+            stop::ANY,
+            rules("Holds while at least one of these holds.", example.clone()),
+        ),
+        (
+            stop::ALL,
+            rules("Holds while all of these hold at the same time.", example),
+        ),
+        (stop::NOT, not),
+    ] {
+        rule["properties"][word] = schema;
+    }
+    rule
 }
 
 fn data(catalog: &Catalog) -> Value {

@@ -182,6 +182,49 @@ fn the_schedule_ends_where_each_arm_stops() {
 }
 
 #[test]
+fn stopping_rules_compose() {
+    let text = with(
+        "  - converged: {window: 50, tolerance: 1.0e-3}",
+        "  - all: [{max_steps: {steps: 150}}, {not: {converged: {}}}]",
+    )
+    .replace(
+        "  - max_steps: {steps: 200}",
+        "  - any: [{max_steps: {steps: 2.0e2}}, {diverged: }]",
+    )
+    .replace(
+        "deeper: {model.bert.layers: 4}",
+        "longer: {stop.any.max_steps.steps: 300, stop.all.not.converged.window: 9}",
+    );
+    let folder = Folder::new();
+    let loaded = folder.load(&text, &[]).unwrap_or_else(|e| panic!("{e}"));
+    // Defaults are filled at every depth.
+    assert_eq!(
+        json!(loaded.recipe.stop),
+        json!([
+            {"any": [{"max_steps": {"steps": 200}}, {"diverged": {}}]},
+            {"all": [
+                {"max_steps": {"steps": 150}},
+                {"not": {"converged": {"window": 50, "tolerance": 0.001}}},
+            ]},
+        ])
+    );
+    // The schedule ends where the trial must have ended: `all` may come later, or never.
+    let Schedule::WarmupLinear { total_steps, .. } = loaded.recipe.schedule else {
+        panic!("another schedule");
+    };
+    assert_eq!(total_steps, 200);
+    let arm = &loaded.arms[2].recipe;
+    assert_eq!(arm.stop[0].max_steps(), Some(300));
+    assert_eq!(
+        json!(arm.stop[1])["all"][1]["not"]["converged"]["window"],
+        9
+    );
+    // What is written back reads as itself.
+    let again = folder.load(loaded.recipe.to_yaml().unwrap(), &[]).unwrap();
+    assert_eq!(again.recipe, loaded.recipe);
+}
+
+#[test]
 fn sources() {
     let folder = Folder::new();
     folder.write("corpus/a.jsonl", "{}\n");
@@ -284,7 +327,7 @@ fn an_alias_cannot_grow_without_end() {
 #[test]
 fn the_example_pipelines_are_right() {
     let folder = Folder::new();
-    for name in ["quickstart", "factbook"] {
+    for name in ["quickstart", "factbook", "matched_flops"] {
         let path = format!("{}/../{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         folder.write("datasets/sample.yaml", "");
         folder.write("datasets/factbook.yaml", "");

@@ -78,6 +78,10 @@ pub fn catalog() -> Catalog {
                 "tolerance": {"type": "number", "exclusiveMinimum": 0, "default": 0.001}}),
         ),
         ("diverged", json!({})),
+        (
+            "max_flops",
+            json!({"flops": {"type": "number", "exclusiveMinimum": 0}}),
+        ),
     ] {
         catalog.stopping.insert(name.into(), config(properties));
     }
