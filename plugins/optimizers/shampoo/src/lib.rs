@@ -190,7 +190,7 @@ impl Optimizer for Shampoo {
     }
 
     fn variant(&self, step: u64) -> u32 {
-        u32::from(step.saturating_sub(1) % self.0.interval != 0)
+        u32::from(!step.saturating_sub(1).is_multiple_of(self.0.interval))
     }
 
     fn scalar_names(&self) -> Vec<&'static str> {
