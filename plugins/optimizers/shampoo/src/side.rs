@@ -4,7 +4,7 @@
 
 use ablate_sdk::{Error, GraphBuilder, Result, Slot, Tensor};
 
-use crate::root::{inverse_root, inverse_root_of_diagonal};
+use crate::root::{inverse_fourth_root, inverse_root_of_diagonal};
 
 /// Form of a side's statistic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,17 +86,21 @@ impl Side {
         } else {
             g.add(old_statistic, new)?
         };
-        // Two for each side: the exponent -1/4 of a matrix, -1/2 of a vector.
-        let p = 2 * self.rank as u32;
         let corrected = || g.mul(statistic, settings.correction);
         match self.form {
             Form::Diagonal => Ok(Taken {
                 slots: vec![statistic],
-                root: inverse_root_of_diagonal(g, corrected()?, p, settings.epsilon)?,
+                root: inverse_root_of_diagonal(
+                    g,
+                    corrected()?,
+                    // Two for each side: -1/4 of a matrix, -1/2 of a vector.
+                    self.rank == 1,
+                    settings.epsilon,
+                )?,
             }),
             Form::Full => {
                 let root = if settings.refresh {
-                    inverse_root(g, corrected()?, p, settings.epsilon)?
+                    inverse_fourth_root(g, corrected()?, settings.epsilon)?
                 } else {
                     *old.get(1).ok_or_else(missing)?
                 };
