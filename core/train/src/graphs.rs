@@ -339,7 +339,7 @@ fn update_nodes(
             None => gradient,
         };
         let mut tensors = Vec::new();
-        for slot in optimizer.slots(&spec.shape)? {
+        for slot in optimizer.slots(spec)? {
             let name = slot_name(&slot.name, &spec.name);
             tensors.push(g.state(&name, &slot.shape)?);
             slots.push((name, slot));
@@ -348,6 +348,7 @@ fn update_nodes(
             g,
             UpdateContext {
                 name: spec.name.clone(),
+                role: spec.role,
                 parameter: parameter.clone(),
                 gradient,
                 slots: tensors.clone(),

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Anything chosen by name with a config of its own: a stopping rule or a curation operator.
+/// Anything chosen by name with a config of its own: a schedule, a stopping rule, a curation operator.
 /// In the file a map with one key, `name: {config}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Value", try_from = "Value")]

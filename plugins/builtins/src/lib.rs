@@ -6,11 +6,14 @@
 use ablate_abi::Plugin;
 
 /// Every built-in plugin.
-pub static PLUGINS: [&Plugin; 9] = [
+pub static PLUGINS: &[&Plugin] = &[
     &ablate_mlm::PLUGIN,
     &ablate_nsp::PLUGIN,
     &ablate_adamw::PLUGIN,
     &ablate_sgd::PLUGIN,
+    &ablate_warmup::PLUGIN,
+    &ablate_one_cycle::PLUGIN,
+    &ablate_wsd::PLUGIN,
     &ablate_max_steps::PLUGIN,
     &ablate_converged::PLUGIN,
     &ablate_patience::PLUGIN,

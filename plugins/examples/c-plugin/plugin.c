@@ -53,9 +53,9 @@ static ablate_status sign_rate(void *instance, double *rate) {
   return ABLATE_OK;
 }
 
-static ablate_status sign_slots(void *instance, const uint64_t *dims, uint32_t rank,
+static ablate_status sign_slots(void *instance, const ablate_parameter_info *parameter,
                                 ablate_declarations *into) {
-  (void)instance, (void)dims, (void)rank, (void)into;
+  (void)instance, (void)parameter, (void)into;
   return ABLATE_OK; /* keeps nothing from step to step */
 }
 
@@ -105,7 +105,6 @@ static ablate_str sign_schema(void) {
 static const ablate_str sign_extensions[] = {ABLATE_STR(ABLATE_OPTIMIZER_API)};
 static const ablate_capability sign_capability = {
     .struct_size = sizeof(ablate_capability),
-    .kind = ABLATE_KIND_OPTIMIZER,
     .name = ABLATE_STR("sign_descent"),
     .description = ABLATE_STR("Steps of one size along the sign of the gradient."),
     .config_schema = sign_schema,
@@ -171,7 +170,6 @@ static ablate_str tokens_schema(void) {
 static const ablate_str tokens_extensions[] = {ABLATE_STR(ABLATE_STOPPING_API)};
 static const ablate_capability tokens_capability = {
     .struct_size = sizeof(ablate_capability),
-    .kind = ABLATE_KIND_STOPPING_RULE,
     .name = ABLATE_STR("max_tokens"),
     .description = ABLATE_STR("Stops after a number of tokens."),
     .config_schema = tokens_schema,

@@ -1,6 +1,7 @@
 //! [`ablate_train::Optimizer`] over an optimizer's function table.
 
-use ablate_abi::{OptimizerApi, Str, UpdateInput, UpdateOutput, NO_TENSOR};
+use ablate_abi::{role, OptimizerApi, ParameterInfo, Str, UpdateInput, UpdateOutput, NO_TENSOR};
+use ablate_bert::{ParameterSpec, Role};
 use ablate_graph::{Graph, Tensor};
 use ablate_train::{Optimizer, PluginError, SlotSpec, Update, UpdateContext};
 use serde_json::Value;
@@ -58,21 +59,42 @@ impl OptimizerPlugin {
     }
 }
 
+fn widen(shape: &[usize]) -> Vec<u64> {
+    shape.iter().map(|d| *d as u64).collect()
+}
+
+fn info(name: &str, role: Role, dims: &[u64], decays: bool) -> ParameterInfo {
+    ParameterInfo {
+        struct_size: size_of::<ParameterInfo>() as u32,
+        role: match role {
+            Role::Weight => role::WEIGHT,
+            Role::Bias => role::BIAS,
+            Role::NormScale => role::NORM_SCALE,
+            Role::NormBias => role::NORM_BIAS,
+            Role::Embedding => role::EMBEDDING,
+        },
+        name: Str::new(name),
+        dims: dims.as_ptr(),
+        rank: dims.len() as u32,
+        decay: u32::from(decays),
+    }
+}
+
 impl Optimizer for OptimizerPlugin {
     fn name(&self) -> &str {
         self.instance.name()
     }
 
-    fn slots(&self, shape: &[usize]) -> Result<Vec<SlotSpec>, PluginError> {
+    fn slots(&self, parameter: &ParameterSpec) -> Result<Vec<SlotSpec>, PluginError> {
         const HOOK: &str = "slots";
         let slots = self.api.slots.ok_or_else(|| self.missing(HOOK))?;
-        let dims: Vec<u64> = shape.iter().map(|d| *d as u64).collect();
+        let dims = widen(&parameter.shape);
+        let info = info(&parameter.name, parameter.role, &dims, parameter.decays());
         let mut declared = DeclareCx::new();
         let into = std::ptr::from_mut(&mut declared).cast();
-        // SAFETY: `dims` and the context outlive the call.
-        self.instance.call(HOOK, |raw| unsafe {
-            slots(raw, dims.as_ptr(), dims.len() as u32, into)
-        })?;
+        // SAFETY: what the info points to and the context outlive the call.
+        self.instance
+            .call(HOOK, |raw| unsafe { slots(raw, &info, into) })?;
         Ok(declared.slots)
     }
 
@@ -111,10 +133,12 @@ impl Optimizer for OptimizerPlugin {
         };
         let slots = handles(&mut cx, &p.slots);
         let scalars = handles(&mut cx, &p.scalars);
+        let dims = widen(&p.parameter.shape());
+        let info = info(&p.name, p.role, &dims, p.decays);
         let input = UpdateInput {
             struct_size: size_of::<UpdateInput>() as u32,
-            decay: u32::from(p.decays),
-            name: Str::new(&p.name),
+            reserved: 0,
+            info: &info,
             parameter: cx.add(p.parameter.clone()),
             gradient: cx.add(p.gradient.clone()),
             slots: slots.as_ptr(),

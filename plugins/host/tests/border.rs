@@ -216,6 +216,7 @@ fn update(fault: &str) -> std::result::Result<Graph, String> {
     let slot = g.state("s", &[2, 3]).unwrap();
     let cx = UpdateContext {
         name: "p".into(),
+        role: ablate_bert::Role::Weight,
         gradient: parameter.clone(),
         parameter,
         slots: vec![slot],
@@ -263,7 +264,7 @@ fn faults_of_other_hooks_become_errors() {
         .to_string()
         .contains("`x` is NaN"));
     assert!(make("slots")
-        .slots(&[1])
+        .slots(&common::spec(&[1], true))
         .unwrap_err()
         .to_string()
         .contains("no slots today"));
@@ -307,11 +308,11 @@ fn malformed_descriptors_are_refused_with_advice() {
         (refused(|p| p.magic ^= 1), "magic number"),
         (
             refused(|p| p.abi_major += 1),
-            "was built for plugin ABI 2.0, this program has 1.0; rebuild",
+            "was built for plugin ABI 2.0, this program has 1.0; update this program, or rebuild",
         ),
         (
             refused(|p| p.struct_size = 40),
-            "announces 40 bytes, at least 104 are needed",
+            "announces 40 bytes, at least 112 are needed",
         ),
         (
             refused(|p| p.name = Str::new("Two Words")),
@@ -357,7 +358,7 @@ fn a_name_belongs_to_one_plugin_and_a_refused_one_enters_nothing() {
 #[test]
 fn the_catalogue_has_schemas() {
     let registry = Registry::with_builtins().unwrap();
-    assert_eq!(registry.catalogue().len(), 9);
+    assert_eq!(registry.catalogue().len(), 17);
     for entry in registry.catalogue() {
         assert_eq!(entry.schema["type"], "object", "{}", entry.name);
         assert_eq!(

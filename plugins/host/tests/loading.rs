@@ -12,11 +12,14 @@ use common::{
 };
 use serde_json::json;
 
-const BUILTINS: [&str; 9] = [
+const BUILTINS: [&str; 12] = [
     "mlm",
     "nsp",
     "adamw",
     "sgd",
+    "warmup",
+    "one-cycle",
+    "wsd",
     "max-steps",
     "converged",
     "patience",
@@ -279,7 +282,7 @@ fn files_that_are_no_plugins_are_refused_with_advice() {
             error,
             HostError::TooSmall {
                 found: 24,
-                needed: 104,
+                needed: 112,
                 ..
             }
         ),

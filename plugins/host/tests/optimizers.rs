@@ -175,9 +175,9 @@ fn the_base_learning_rate_is_the_configurations() {
         .make_optimizer("sgd", &json!({"learning_rate": 0.25}))
         .unwrap();
     assert_eq!((sgd.name(), sgd.base_learning_rate()), ("sgd", 0.25));
-    assert!(sgd.slots(&[2, 3]).unwrap().is_empty());
+    assert!(sgd.slots(&common::spec(&[2, 3], true)).unwrap().is_empty());
     let adamw = registry.make_optimizer("adamw", &Value::Null).unwrap();
-    let slots = adamw.slots(&[2, 3]).unwrap();
+    let slots = adamw.slots(&common::spec(&[2, 3], true)).unwrap();
     assert_eq!(
         slots.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
         ["exp_avg", "exp_avg_sq"]
