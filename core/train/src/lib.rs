@@ -1,7 +1,7 @@
 //! Training: batches in, steps out.
 //!
-//! Owns the loop, the schedules, the checkpoints, the diagnosis of a run, and the traits that plugins
-//! fill ([`Objective`], [`Optimizer`], [`StoppingRule`]) and that the owner of the data fills
+//! Owns the loop, the checkpoints, the diagnosis of a run, and the traits that plugins fill
+//! ([`Objective`], [`Optimizer`], [`Schedule`], [`StoppingRule`]) and that the owner of the data fills
 //! ([`BatchSource`]). Must not know which backend runs the graphs, how a corpus is read, or how
 //! plugins are found.
 

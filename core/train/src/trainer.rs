@@ -23,6 +23,7 @@ use crate::optimizer::{Optimizer, SlotSpec};
 use crate::outcome::{Ending, NamedTensor, Outcome, TrainEvent};
 use crate::programs::{divide, Mode, Programs, Sums};
 use crate::rules::{Rules, Verdict};
+use crate::schedule::Schedule;
 use crate::setup::{Parts, TrainerConfig};
 use crate::stopping::{Event, Split};
 use crate::window::{label, label_window};
@@ -33,6 +34,7 @@ pub struct Trainer {
     programs: Programs,
     objectives: Vec<Box<dyn Objective>>,
     optimizer: Box<dyn Optimizer>,
+    schedule: Box<dyn Schedule>,
     rules: Rules,
     source: Box<dyn BatchSource>,
     parameters: Vec<ParameterSpec>,
@@ -54,6 +56,7 @@ impl Trainer {
             session,
             mut objectives,
             mut optimizer,
+            schedule,
             rules,
             mut source,
         } = parts;
@@ -107,6 +110,7 @@ impl Trainer {
             programs,
             objectives,
             optimizer,
+            schedule,
             rules: Rules::new(rules),
             source,
             parameters,
@@ -316,7 +320,7 @@ impl Trainer {
         }
         let (loss, values) = divide(&sums, &self.names, &self.weights, false);
         let step = self.progress.step + 1;
-        let learning_rate = self.config.learning_rate * self.config.schedule.factor(step);
+        let learning_rate = self.config.learning_rate * self.schedule.factor(step)?;
         let (grad_norm, flops) = self
             .programs
             .run_update(&*self.optimizer, step, learning_rate)?;

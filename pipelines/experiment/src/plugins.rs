@@ -11,7 +11,7 @@ use ablate_host::{CatalogueEntry, Kind, Registry};
 use ablate_recipe::{self as recipe, Catalog, ConfigProblem};
 use ablate_train::{
     compose, Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch,
-    Stop, StoppingRule,
+    Schedule, Stop, StoppingRule,
 };
 use serde_json::Value;
 
@@ -64,8 +64,10 @@ impl Plugins {
             let names = match entry.kind {
                 Kind::Objective => &mut catalog.objectives,
                 Kind::Optimizer => &mut catalog.optimizers,
+                Kind::Schedule => &mut catalog.schedules,
                 Kind::StoppingRule => &mut catalog.stopping,
-                Kind::Unknown(_) => continue,
+                Kind::Operator => &mut catalog.operators,
+                Kind::Unknown => continue,
             };
             names.insert(entry.name.clone(), entry.schema.clone());
         }
@@ -79,6 +81,7 @@ impl Plugins {
             let result = match kind {
                 recipe::Kind::Objective => check(&registry, Kind::Objective, name, config),
                 recipe::Kind::Optimizer => check(&registry, Kind::Optimizer, name, config),
+                recipe::Kind::Schedule => check(&registry, Kind::Schedule, name, config),
                 recipe::Kind::StoppingRule => check(&registry, Kind::StoppingRule, name, config),
                 recipe::Kind::Operator => curate::validate(name, config).map_err(|e| e.to_string()),
             };
@@ -109,6 +112,15 @@ impl Plugins {
     /// When the plugin refuses its config.
     pub fn optimizer(&self, named: &recipe::Optimizer) -> Result<Box<dyn Optimizer>> {
         let made = self.registry.make_optimizer(&named.name, &named.config)?;
+        Ok(Box::new(made))
+    }
+
+    /// Makes the recipe's schedule.
+    ///
+    /// # Errors
+    /// When the plugin refuses its config.
+    pub fn schedule(&self, named: &recipe::Component) -> Result<Box<dyn Schedule>> {
+        let made = self.registry.make_schedule(&named.name, &named.config)?;
         Ok(Box::new(made))
     }
 

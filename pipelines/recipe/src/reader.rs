@@ -15,6 +15,15 @@ use crate::{
     words::{join, list, nearest, suggest},
 };
 
+/// What plugins offer, as choices call it.
+const PLUGGABLE: [&str; 5] = [
+    "objective",
+    "optimizer",
+    "schedule",
+    "stopping rule",
+    "operator",
+];
+
 /// Whole numbers up to here survive the way through a float.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -415,7 +424,7 @@ pub(crate) fn unknown<'a>(
     match what {
         Some(what) => {
             let mut help = suggest(key, known, "known");
-            if matches!(what, "objective" | "optimizer" | "stopping rule") {
+            if PLUGGABLE.contains(&what) {
                 help.push_str("; a plugin of your own must be listed under `plugins`");
             }
             Problem::error(span, join(path, key), format!("unknown {what} `{key}`")).help(help)

@@ -39,7 +39,7 @@ pub struct Recipe {
     /// How parameters are updated.
     pub optimizer: Optimizer,
     /// How the learning rate changes over the steps.
-    pub schedule: Schedule,
+    pub schedule: Component,
     /// The size of a step.
     pub train: Train,
     /// Stopping rules and compositions of them; the first that holds ends a trial.
@@ -299,28 +299,6 @@ pub enum Init {
     Constant(f64),
     /// Uniform within `sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010).
     Xavier,
-}
-
-/// How the learning rate changes over the optimizer steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Schedule {
-    /// Always the base rate.
-    Constant {},
-    /// Linear from 0 to the base rate, then linear to 0.
-    WarmupLinear {
-        /// Steps until the base rate is reached.
-        warmup_steps: u64,
-        /// Step at which the rate is 0; `max_steps` of the stopping rules when not written.
-        total_steps: u64,
-    },
-    /// Linear from 0 to the base rate, then half a cosine to 0.
-    WarmupCosine {
-        /// Steps until the base rate is reached.
-        warmup_steps: u64,
-        /// Step at which the rate is 0; `max_steps` of the stopping rules when not written.
-        total_steps: u64,
-    },
 }
 
 /// The size of a step.

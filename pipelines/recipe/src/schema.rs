@@ -20,6 +20,9 @@ use crate::{
     stop,
 };
 
+/// Key of a schedule that the host fills in.
+pub(crate) const TOTAL_STEPS: &str = "total_steps";
+
 /// Pattern of names that become folders.
 pub(crate) const NAME_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_-]*$";
 
@@ -108,7 +111,13 @@ pub fn schema(catalog: &Catalog) -> Value {
         optimizer["description"] = json!("How parameters are updated.");
         optimizer["examples"] = json!([{"adamw": {"learning_rate": 0.001}}]);
         properties.insert("optimizer".into(), optimizer);
-        properties.insert("schedule".into(), schedule());
+        let mut schedule = choice(catalog, Kind::Schedule, "schedule");
+        schedule["description"] = json!("How the learning rate changes over the optimizer steps.");
+        schedule["examples"] = json!([{"warmup_linear": {"warmup_steps": 20}}]);
+        properties.insert(
+            "schedule".into(),
+            with_default(schedule, json!({"constant": {}})),
+        );
         properties.insert("train".into(), train());
         properties.insert(
             "stop".into(),
@@ -271,33 +280,6 @@ fn replaced(other: &str) -> Vec<&str> {
     std::iter::once(other).chain(SHAPE).collect()
 }
 
-fn schedule() -> Value {
-    let warmup = |text: &str| {
-        object(
-            text,
-            &["warmup_steps"],
-            json!({
-                "warmup_steps": whole(0, None, "Steps until the base rate is reached."),
-                "total_steps": whole(1, None, "Step at which the rate is 0; as the `max_steps` rule when absent."),
-            }),
-        )
-    };
-    let mut constant = object("Always the base rate.", &[], json!({}));
-    constant["type"] = json!(["object", "null"]);
-    with_default(
-        one_of(
-            "schedule",
-            "How the learning rate changes over the optimizer steps.",
-            json!({
-                "constant": constant,
-                "warmup_linear": warmup("Linear from 0 to the base rate, then linear to 0."),
-                "warmup_cosine": warmup("Linear from 0 to the base rate, then half a cosine to 0."),
-            }),
-        ),
-        json!({"constant": {}}),
-    )
-}
-
 fn train() -> Value {
     with_default(
         object(
@@ -394,8 +376,14 @@ fn config(kind: Kind, own: &Value) -> Value {
             json!({"type": "number", "exclusiveMinimum": 0, "examples": [0.001],
                 "description": "Peak learning rate; the schedule scales it."}),
         )),
-        Kind::StoppingRule | Kind::Operator => None,
+        Kind::Schedule | Kind::StoppingRule | Kind::Operator => None,
     };
+    if kind == Kind::Schedule {
+        // `checks` fills it from the `max_steps` rule, or says what is missing.
+        if let Some(Value::Array(names)) = schema.get_mut("required") {
+            names.retain(|name| name != TOTAL_STEPS);
+        }
+    }
     if let Some((key, value)) = host {
         let properties = schema
             .entry("properties")

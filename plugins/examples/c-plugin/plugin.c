@@ -105,7 +105,6 @@ static ablate_str sign_schema(void) {
 static const ablate_str sign_extensions[] = {ABLATE_STR(ABLATE_OPTIMIZER_API)};
 static const ablate_capability sign_capability = {
     .struct_size = sizeof(ablate_capability),
-    .kind = ABLATE_KIND_OPTIMIZER,
     .name = ABLATE_STR("sign_descent"),
     .description = ABLATE_STR("Steps of one size along the sign of the gradient."),
     .config_schema = sign_schema,
@@ -171,7 +170,6 @@ static ablate_str tokens_schema(void) {
 static const ablate_str tokens_extensions[] = {ABLATE_STR(ABLATE_STOPPING_API)};
 static const ablate_capability tokens_capability = {
     .struct_size = sizeof(ablate_capability),
-    .kind = ABLATE_KIND_STOPPING_RULE,
     .name = ABLATE_STR("token_budget"),
     .description = ABLATE_STR("Stops after a number of tokens."),
     .config_schema = tokens_schema,

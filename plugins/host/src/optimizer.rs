@@ -22,28 +22,6 @@ pub struct OptimizerPlugin {
 /// Most update graphs that an optimizer may have: each is compiled for all parameters.
 const MAX_VARIANTS: u32 = 8;
 
-/// What a plugin is told of a parameter. Valid as long as its arguments.
-fn info(name: &str, group: Role, decays: bool, dims: &[u64]) -> ParameterInfo {
-    ParameterInfo {
-        struct_size: size_of::<ParameterInfo>() as u32,
-        role: match group {
-            Role::Weight => role::WEIGHT,
-            Role::Bias => role::BIAS,
-            Role::NormScale => role::NORM_SCALE,
-            Role::NormBias => role::NORM_BIAS,
-            Role::Embedding => role::EMBEDDING,
-        },
-        name: Str::new(name),
-        dims: dims.as_ptr(),
-        rank: dims.len() as u32,
-        decay: u32::from(decays),
-    }
-}
-
-fn widen(shape: &[usize]) -> Vec<u64> {
-    shape.iter().map(|d| *d as u64).collect()
-}
-
 impl OptimizerPlugin {
     pub(crate) fn new(name: &str, api: OptimizerApi, config: &Value) -> Result<Self, String> {
         let missing = || "its table has null functions".to_owned();
@@ -99,6 +77,28 @@ impl OptimizerPlugin {
     }
 }
 
+fn widen(shape: &[usize]) -> Vec<u64> {
+    shape.iter().map(|d| *d as u64).collect()
+}
+
+/// What a plugin is told of a parameter. Valid as long as its arguments.
+fn info(name: &str, role: Role, dims: &[u64], decays: bool) -> ParameterInfo {
+    ParameterInfo {
+        struct_size: size_of::<ParameterInfo>() as u32,
+        role: match role {
+            Role::Weight => role::WEIGHT,
+            Role::Bias => role::BIAS,
+            Role::NormScale => role::NORM_SCALE,
+            Role::NormBias => role::NORM_BIAS,
+            Role::Embedding => role::EMBEDDING,
+        },
+        name: Str::new(name),
+        dims: dims.as_ptr(),
+        rank: dims.len() as u32,
+        decay: u32::from(decays),
+    }
+}
+
 impl Optimizer for OptimizerPlugin {
     fn name(&self) -> &str {
         self.instance.name()
@@ -108,10 +108,10 @@ impl Optimizer for OptimizerPlugin {
         const HOOK: &str = "slots";
         let slots = self.api.slots.ok_or_else(|| self.missing(HOOK))?;
         let dims = widen(&parameter.shape);
-        let info = info(&parameter.name, parameter.role, parameter.decays(), &dims);
+        let info = info(&parameter.name, parameter.role, &dims, parameter.decays());
         let mut declared = DeclareCx::new();
         let into = std::ptr::from_mut(&mut declared).cast();
-        // SAFETY: the parameter's description and the context outlive the call.
+        // SAFETY: what the info points to and the context outlive the call.
         self.instance
             .call(HOOK, |raw| unsafe { slots(raw, &info, into) })?;
         Ok(declared.slots)
@@ -168,7 +168,7 @@ impl Optimizer for OptimizerPlugin {
         let slots = handles(&mut cx, &p.slots);
         let scalars = handles(&mut cx, &p.scalars);
         let dims = widen(&p.parameter.shape());
-        let info = info(&p.name, p.role, p.decays, &dims);
+        let info = info(&p.name, p.role, &dims, p.decays);
         let input = UpdateInput {
             struct_size: size_of::<UpdateInput>() as u32,
             variant: p.variant,

@@ -297,7 +297,7 @@ fn files_that_are_no_plugins_are_refused_with_advice() {
             error,
             HostError::TooSmall {
                 found: 24,
-                needed: 104,
+                needed: 112,
                 ..
             }
         ),

@@ -267,7 +267,6 @@ pub fn config(folder: Option<&Path>) -> TrainerConfig {
         seed: 5,
         clip_norm: None,
         learning_rate: 0.1,
-        schedule: Schedule::Constant,
         evaluate_every: None,
         metrics: folder.map(|f| f.join("metrics.jsonl")),
         checkpoint: CheckpointPolicy {
@@ -285,6 +284,7 @@ pub fn trainer(config: TrainerConfig, source: Rows, steps: u64) -> Trainer {
             session: ReferenceBackend.session().unwrap(),
             objectives: vec![Box::new(Words)],
             optimizer: Box::new(Momentum),
+            schedule: Box::new(schedule::Constant),
             rules: vec![Box::new(Until { steps, seen: 0 })],
             source: Box::new(source),
         },

@@ -12,7 +12,7 @@ use ablate_host::OptimizerPlugin;
 use ablate_random::Stream;
 use ablate_train::{Optimizer, PreparedBatch, UpdateContext, VocabularyFacts, IGNORED};
 
-/// The parameter `p`.
+/// The parameter `p`: a weight where it decays, else a bias.
 pub fn spec(shape: &[usize], decays: bool) -> ParameterSpec {
     let role = if decays { Role::Weight } else { Role::Bias };
     ParameterSpec::new("p", shape, role)

@@ -1,6 +1,25 @@
 //! The C functions of an optimizer.
 
+use ablate_abi::{
+    read_sized, Declarations, GraphContext, OptimizerApi, SlotSpec, UpdateInput, UpdateOutput,
+    OPTIMIZER_API,
+};
+
 use super::*;
+use crate::graph::{widen, GraphBuilder, Tensor};
+use crate::{Optimizer, Parameter, ParameterInfo, Role};
+
+/// Marks the kind.
+pub struct AnOptimizer;
+
+impl<T: Optimizer> Offered<AnOptimizer> for T {
+    const NAME: &'static str = T::NAME;
+    const DESCRIPTION: &'static str = T::DESCRIPTION;
+    const ID: &'static str = OPTIMIZER_API;
+    type Config = T::Config;
+    type Table = OptimizerApi;
+    const TABLE: OptimizerApi = table::<T>();
+}
 
 /// What the host says of a parameter.
 ///
@@ -23,8 +42,7 @@ unsafe fn info<'a>(source: *const ablate_abi::ParameterInfo) -> Result<Parameter
     }
 }
 
-/// The table of an optimizer.
-pub const fn optimizer_api<T: Optimizer>() -> OptimizerApi {
+const fn table<T: Optimizer>() -> OptimizerApi {
     // SAFETY of all functions below: as in `objective_api`.
     unsafe extern "C" fn make<T: Optimizer>(
         h: *const Host,
