@@ -70,7 +70,8 @@ pub(crate) struct Programs {
     config: BertConfig,
     names: Vec<String>,
     forward: HashMap<(Mode, ForwardShape), Compiled>,
-    update: Option<ProgramId>,
+    /// The optimizer's update graphs, by number.
+    updates: Vec<ProgramId>,
     /// Capacities in use: training, evaluation.
     pub capacities: [Vec<usize>; 2],
 }
@@ -82,7 +83,7 @@ impl Programs {
             config,
             names,
             forward: HashMap::new(),
-            update: None,
+            updates: Vec::new(),
             capacities: [Vec::new(), Vec::new()],
         }
     }
@@ -155,16 +156,20 @@ impl Programs {
         Ok(self.compiled(objectives, Mode::First, batch)?.parameters)
     }
 
-    /// Compiles the update program.
+    /// Compiles the update programs.
     pub fn load_update(
         &mut self,
         parameters: &[ParameterSpec],
         optimizer: &mut dyn Optimizer,
         clip: Option<f64>,
     ) -> Result<Vec<(String, SlotSpec)>, TrainError> {
-        let (graph, slots) = graphs::update(parameters, optimizer, clip)?;
-        self.update = Some(self.session.load(graph)?);
-        Ok(slots)
+        let mut all = Vec::new();
+        for variant in 0..optimizer.variants().max(1) {
+            let (graph, slots) = graphs::update_variant(parameters, optimizer, clip, variant)?;
+            self.updates.push(self.session.load(graph)?);
+            all = slots;
+        }
+        Ok(all)
     }
 
     /// Runs one micro-batch and adds what it puts out to `sums`. `scales` are fed to gradient
@@ -211,10 +216,14 @@ impl Programs {
         step: u64,
         learning_rate: f64,
     ) -> Result<(f64, f64), TrainError> {
-        let Some(id) = self.update else {
-            return Err(TrainError::Setup(
-                "the update program was not loaded".to_owned(),
-            ));
+        let variant = optimizer.variant(step)?;
+        let Some(&id) = self.updates.get(variant as usize) else {
+            return Err(TrainError::Setup(format!(
+                "the optimizer `{}` asks for update graph {variant} at step {step}, but has {}, counted \
+                 from 0",
+                optimizer.name(),
+                self.updates.len()
+            )));
         };
         let mut feeds = ablate_graph::Feeds::new();
         let names = optimizer.scalar_names()?;

@@ -24,6 +24,7 @@ use crate::optimizer::{Optimizer, SlotSpec};
 use crate::outcome::{Ending, NamedTensor, Outcome, TrainEvent};
 use crate::programs::{divide, Mode, Programs, Sums};
 use crate::rules::{Rules, Verdict};
+use crate::schedule::Schedule;
 use crate::setup::{Parts, TrainerConfig};
 use crate::stopping::{Event, Split};
 use crate::window::{label, label_window};
@@ -34,6 +35,7 @@ pub struct Trainer {
     programs: Programs,
     objectives: Vec<Box<dyn Objective>>,
     optimizer: Box<dyn Optimizer>,
+    schedule: Box<dyn Schedule>,
     rules: Rules,
     source: Box<dyn BatchSource>,
     parameters: Vec<ParameterSpec>,
@@ -55,6 +57,7 @@ impl Trainer {
             session,
             mut objectives,
             mut optimizer,
+            schedule,
             rules,
             mut source,
         } = parts;
@@ -108,6 +111,7 @@ impl Trainer {
             programs,
             objectives,
             optimizer,
+            schedule,
             rules: Rules::new(rules),
             source,
             parameters,
@@ -334,7 +338,7 @@ impl Trainer {
         }
         let (loss, values) = divide(&sums, &self.names, &self.weights, false);
         let step = self.progress.step + 1;
-        let learning_rate = self.config.learning_rate * self.config.schedule.factor(step);
+        let learning_rate = self.config.learning_rate * self.schedule.factor(step)?;
         let (grad_norm, flops) = self
             .programs
             .run_update(&*self.optimizer, step, learning_rate)?;
@@ -407,6 +411,8 @@ impl Trainer {
         let event = Event {
             step: row.step,
             tokens: row.tokens,
+            flops: self.progress.flops,
+            seconds: row.seconds,
             split,
             metrics: &metrics,
         };

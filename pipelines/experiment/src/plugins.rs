@@ -10,8 +10,8 @@ use ablate_datasets::curate;
 use ablate_host::{CatalogueEntry, Kind, Registry};
 use ablate_recipe::{self as recipe, Catalog, ConfigProblem};
 use ablate_train::{
-    Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch,
-    StoppingRule,
+    compose, Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch,
+    Schedule, Stop, StoppingRule,
 };
 use serde_json::Value;
 
@@ -64,8 +64,10 @@ impl Plugins {
             let names = match entry.kind {
                 Kind::Objective => &mut catalog.objectives,
                 Kind::Optimizer => &mut catalog.optimizers,
+                Kind::Schedule => &mut catalog.schedules,
                 Kind::StoppingRule => &mut catalog.stopping,
-                Kind::Unknown(_) => continue,
+                Kind::Operator => &mut catalog.operators,
+                Kind::Unknown => continue,
             };
             names.insert(entry.name.clone(), entry.schema.clone());
         }
@@ -79,6 +81,7 @@ impl Plugins {
             let result = match kind {
                 recipe::Kind::Objective => check(&registry, Kind::Objective, name, config),
                 recipe::Kind::Optimizer => check(&registry, Kind::Optimizer, name, config),
+                recipe::Kind::Schedule => check(&registry, Kind::Schedule, name, config),
                 recipe::Kind::StoppingRule => check(&registry, Kind::StoppingRule, name, config),
                 recipe::Kind::Operator => curate::validate(name, config).map_err(|e| e.to_string()),
             };
@@ -112,18 +115,36 @@ impl Plugins {
         Ok(Box::new(made))
     }
 
-    /// Makes the recipe's stopping rules.
+    /// Makes the recipe's schedule.
+    ///
+    /// # Errors
+    /// When the plugin refuses its config.
+    pub fn schedule(&self, named: &recipe::Component) -> Result<Box<dyn Schedule>> {
+        let made = self.registry.make_schedule(&named.name, &named.config)?;
+        Ok(Box::new(made))
+    }
+
+    /// Makes the recipe's stopping rules, and puts them together as the recipe says.
     ///
     /// # Errors
     /// When a plugin refuses its config.
-    pub fn rules(&self, named: &[recipe::Component]) -> Result<Vec<Box<dyn StoppingRule>>> {
-        named
-            .iter()
-            .map(|rule| {
-                let made = self.registry.make_stopping_rule(&rule.name, &rule.config)?;
-                Ok(Box::new(made) as Box<dyn StoppingRule>)
-            })
-            .collect()
+    pub fn rules(&self, named: &[recipe::Stop]) -> Result<Vec<Box<dyn StoppingRule>>> {
+        Ok(compose(self.parts(named)?))
+    }
+
+    fn parts(&self, named: &[recipe::Stop]) -> Result<Vec<Stop>> {
+        named.iter().map(|stop| self.part(stop)).collect()
+    }
+
+    fn part(&self, stop: &recipe::Stop) -> Result<Stop> {
+        Ok(match stop {
+            recipe::Stop::Rule(rule) => Stop::Rule(Box::new(
+                self.registry.make_stopping_rule(&rule.name, &rule.config)?,
+            )),
+            recipe::Stop::Any(parts) => Stop::Any(self.parts(parts)?),
+            recipe::Stop::All(parts) => Stop::All(self.parts(parts)?),
+            recipe::Stop::Not(part) => Stop::Not(Box::new(self.part(part)?)),
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::component::{Component, Objective, Optimizer};
+use crate::stop::Stop;
 
 /// A pipeline with every default filled in.
 ///
@@ -38,11 +39,11 @@ pub struct Recipe {
     /// How parameters are updated.
     pub optimizer: Optimizer,
     /// How the learning rate changes over the steps.
-    pub schedule: Schedule,
+    pub schedule: Component,
     /// The size of a step.
     pub train: Train,
-    /// Stopping rules; the first that holds ends a trial.
-    pub stop: Vec<Component>,
+    /// Stopping rules and compositions of them; the first that holds ends a trial.
+    pub stop: Vec<Stop>,
     /// When the validation split is looked at.
     pub evaluate: Evaluate,
     /// The interventions to compare with the baseline.
@@ -300,28 +301,6 @@ pub enum Init {
     Constant(f64),
     /// Uniform within `sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010).
     Xavier,
-}
-
-/// How the learning rate changes over the optimizer steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Schedule {
-    /// Always the base rate.
-    Constant {},
-    /// Linear from 0 to the base rate, then linear to 0.
-    WarmupLinear {
-        /// Steps until the base rate is reached.
-        warmup_steps: u64,
-        /// Step at which the rate is 0; `max_steps` of the stopping rules when not written.
-        total_steps: u64,
-    },
-    /// Linear from 0 to the base rate, then half a cosine to 0.
-    WarmupCosine {
-        /// Steps until the base rate is reached.
-        warmup_steps: u64,
-        /// Step at which the rate is 0; `max_steps` of the stopping rules when not written.
-        total_steps: u64,
-    },
 }
 
 /// The size of a step.

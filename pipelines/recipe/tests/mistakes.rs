@@ -211,6 +211,43 @@ fn all_warnings() {
 }
 
 #[test]
+fn compositions_of_stopping_rules() {
+    let text = with(
+        "  - converged: {window: 50, tolerance: 1.0e-3}",
+        "  - all:
+      - convergd: {}
+      - not: {max_steps: {steps: 0}}
+  - any: []
+  - all: {converged: {}}
+  - not: [{converged: {}}]
+  - any: [{diverged: {}}, {not: {converged: {window: 1}}}]
+  - alll: [{converged: {}}]",
+    );
+    insta::assert_snapshot!(mistakes(text, &["stop.all.not.max_step.steps=3"]));
+}
+
+#[test]
+fn a_composition_that_ends_a_trial_at_once() {
+    let text = with(
+        "  - converged:",
+        "  - not: {max_steps: {steps: 100}}
+  - any: [{diverged: {}}, {not: {converged: {}}}]
+  - converged:",
+    );
+    insta::assert_snapshot!(mistakes(text, &[]));
+}
+
+#[test]
+fn a_composition_that_may_never_end() {
+    let text = with(
+        "  - max_steps: {steps: 200}",
+        "  - all: [{max_steps: {steps: 200}}, {converged: {}}]",
+    )
+    .replace("warmup_linear: {warmup_steps: 20}", "constant: {}");
+    insta::assert_snapshot!(warnings(&text));
+}
+
+#[test]
 fn a_plugin_that_is_none_is_reported_with_the_rest() {
     let folder = Folder::new();
     folder.write("mine.so", "not a library");

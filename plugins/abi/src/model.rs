@@ -51,7 +51,10 @@ pub mod role {
     pub const EMBEDDING: u32 = 5;
 }
 
-/// What an objective's graph hook knows about the model; only inside `ObjectiveApi::build`.
+/// What an objective's graph hook knows about the model. Texts and arrays are the plugin's and are
+/// copied.
+///
+/// *Inside the call.* Only in [`ObjectiveApi::build`](crate::ObjectiveApi::build).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ModelApi {

@@ -108,7 +108,7 @@ impl Case {
     }
 }
 
-fn floats(path: &Path) -> Tensors {
+pub fn floats(path: &Path) -> Tensors {
     let bytes = fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     file.iter()

@@ -10,8 +10,8 @@ use ablate_graph::RandomKey;
 use ablate_train::graphs::{gradient, gradient_name, scale_name, ForwardShape};
 use ablate_train::window::label;
 use ablate_train::{
-    BatchSource, CheckpointPolicy, Decision, Ending, Event, Objective, Optimizer, Parts,
-    PluginError, PreparedBatch, Schedule, SourceError, Split, StoppingRule, TrainEvent, Trainer,
+    schedule, BatchSource, CheckpointPolicy, Decision, Ending, Event, Objective, Optimizer, Parts,
+    PluginError, PreparedBatch, SourceError, Split, StoppingRule, TrainEvent, Trainer,
     TrainerConfig, VocabularyFacts, Window,
 };
 
@@ -127,7 +127,6 @@ pub fn check_training(backend: &dyn Backend, objectives: Objectives, optimizer: 
             packed,
             clip_norm: Some(case.golden.optimizer.clip_norm),
             learning_rate: case.golden.optimizer.lr,
-            schedule: Schedule::Constant,
             evaluate_every: None,
             metrics: None,
             checkpoint: CheckpointPolicy::default(),
@@ -137,6 +136,7 @@ pub fn check_training(backend: &dyn Backend, objectives: Objectives, optimizer: 
             session: backend.session().unwrap(),
             objectives: objectives(&case),
             optimizer: optimizer(&case),
+            schedule: Box::new(schedule::Constant),
             rules: vec![Box::new(After(steps as u64))],
             source: Box::new(Again(prepared(&case))),
         };
