@@ -1,0 +1,27 @@
+// Fibers: one stack for each CUDA thread of a block, switched by hand.
+//
+// Owns: the switch between stacks. Must not know: what runs on them.
+#pragma once
+#include <stddef.h>
+
+namespace soft {
+
+struct Fiber {
+  void *pointer = nullptr;  // the saved stack pointer, while it does not run
+  char *low = nullptr, *high = nullptr;  // its stack; null for the scheduler's own
+  void *asan = nullptr;     // the address sanitizer's own record
+};
+
+// Gives a fiber its stack; `entry` is called on the first switch to it and must not return.
+void prepare(Fiber &fiber, char *low, size_t bytes, void (*entry)());
+
+// Saves the running fiber in `from` and runs `to`.
+void change(Fiber &from, Fiber &to);
+
+// To be called first thing on a fiber that runs for the first time.
+void arrived();
+
+// Changes to `to`; `from` will never run again.
+[[noreturn]] void leave(Fiber &from, Fiber &to);
+
+}  // namespace soft

@@ -1,0 +1,141 @@
+//! The arithmetic of a product: blocked, on all processor threads, the same bits whatever their number.
+
+/// Rows of a tile.
+const ROWS: usize = 6;
+/// Columns of a tile.
+const COLUMNS: usize = 16;
+/// Terms that are summed before the sum is added to the result.
+const DEPTH: usize = 256;
+/// Multiplications under which a second thread costs more than it saves.
+const WORTH_A_THREAD: usize = 1 << 20;
+
+/// `a` of `m` rows and `k` columns times `b` of `k` rows and `n` columns, all row by row.
+pub fn multiply(a: &[f32], b: &[f32], m: usize, n: usize, k: usize) -> Vec<f32> {
+    let mut product = vec![0.0; m * n];
+    if m * n * k == 0 {
+        return product;
+    }
+    let panels = pack(b, n, k);
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = available.min(m * n * k / WORTH_A_THREAD).max(1);
+    let rows = m.div_ceil(threads).next_multiple_of(ROWS);
+    std::thread::scope(|scope| {
+        for (part, a) in product.chunks_mut(rows * n).zip(a.chunks(rows * k)) {
+            let panels = &panels;
+            if threads == 1 {
+                stripe(a, panels, part, n, k);
+            } else {
+                scope.spawn(move || stripe(a, panels, part, n, k));
+            }
+        }
+    });
+    product
+}
+
+/// Columns in groups of [`COLUMNS`], each group row by row, filled up with zeros.
+fn pack(b: &[f32], n: usize, k: usize) -> Vec<f32> {
+    let mut panels = vec![0.0; n.next_multiple_of(COLUMNS) * k];
+    for (panel, start) in panels.chunks_mut(COLUMNS * k).zip((0..n).step_by(COLUMNS)) {
+        let width = COLUMNS.min(n - start);
+        for (line, row) in panel.chunks_mut(COLUMNS).zip(b.chunks(n)) {
+            line[..width].copy_from_slice(&row[start..start + width]);
+        }
+    }
+    panels
+}
+
+fn stripe(a: &[f32], panels: &[f32], product: &mut [f32], n: usize, k: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        // SAFETY: the processor has both.
+        return unsafe { stripe_avx2(a, panels, product, n, k) };
+    }
+    tiles(a, panels, product, n, k, |x, y, sum| x * y + sum);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn stripe_avx2(a: &[f32], panels: &[f32], product: &mut [f32], n: usize, k: usize) {
+    tiles(a, panels, product, n, k, |x, y, sum| x.mul_add(y, sum));
+}
+
+#[inline(always)]
+fn tiles(
+    a: &[f32],
+    panels: &[f32],
+    product: &mut [f32],
+    n: usize,
+    k: usize,
+    fused: impl Fn(f32, f32, f32) -> f32 + Copy,
+) {
+    let m = product.len() / n;
+    for depth in (0..k).step_by(DEPTH) {
+        let end = (depth + DEPTH).min(k);
+        for (panel, column) in panels.chunks(COLUMNS * k).zip((0..n).step_by(COLUMNS)) {
+            let panel = &panel[depth * COLUMNS..end * COLUMNS];
+            let width = COLUMNS.min(n - column);
+            for row in (0..m).step_by(ROWS) {
+                let height = ROWS.min(m - row);
+                // Rows beyond the end repeat the last one; their sums are thrown away.
+                let lines: [&[f32]; ROWS] = std::array::from_fn(|i| {
+                    let row = row + i.min(height - 1);
+                    &a[row * k + depth..row * k + end]
+                });
+                let mut sums = [[0.0; COLUMNS]; ROWS];
+                for (p, y) in panel.chunks_exact(COLUMNS).enumerate() {
+                    for i in 0..ROWS {
+                        let x = lines[i][p];
+                        for j in 0..COLUMNS {
+                            sums[i][j] = fused(x, y[j], sums[i][j]);
+                        }
+                    }
+                }
+                for (i, sums) in sums.iter().enumerate().take(height) {
+                    let line = &mut product[(row + i) * n + column..][..width];
+                    for (to, sum) in line.iter_mut().zip(sums) {
+                        *to += sum;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_around_a_tile_matches_a_plain_sum() {
+        let number = |i: usize| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0;
+        let sizes = [1, 2, 5, 6, 7, 15, 16, 17, 33];
+        for m in sizes {
+            for n in sizes {
+                for k in [1, 3, 255, 256, 257, 600] {
+                    let a: Vec<f32> = (0..m * k).map(number).collect();
+                    let b: Vec<f32> = (0..k * n).map(|i| number(i + 7)).collect();
+                    let found = multiply(&a, &b, m, n, k);
+                    for i in 0..m {
+                        for j in 0..n {
+                            let terms =
+                                (0..k).map(|p| f64::from(a[i * k + p]) * f64::from(b[p * n + j]));
+                            let expected: f64 = terms.sum();
+                            let off = (f64::from(found[i * n + j]) - expected).abs();
+                            assert!(off < 1e-5 * (k as f64).sqrt(), "{m} {n} {k}: {off}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn many_threads_give_the_bits_of_one() {
+        let (m, n, k) = (97, 130, 300);
+        let a: Vec<f32> = (0..m * k).map(|i| (i as f32).sin()).collect();
+        let b: Vec<f32> = (0..k * n).map(|i| (i as f32).cos()).collect();
+        let mut alone = vec![0.0; m * n];
+        stripe(&a, &pack(&b, n, k), &mut alone, n, k);
+        assert_eq!(multiply(&a, &b, m, n, k), alone);
+    }
+}
