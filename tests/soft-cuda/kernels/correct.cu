@@ -96,6 +96,37 @@ extern "C" __global__ void softmax(const float *x, float *y, int cols) {
   for (int i = threadIdx.x; i < cols; i += blockDim.x) y[base + i] = row[i] / sum;
 }
 
+// Lanes exchange through shared memory, in order by __syncwarp, twice over the same place.
+extern "C" __global__ void warp_exchange(const float *x, float *y) {
+  __shared__ float s[64];
+  float *mine = s + (threadIdx.x & ~31);
+  const int lane = threadIdx.x & 31;
+  float v = x[threadIdx.x];
+  for (int round = 0; round < 2; round++) {
+    mine[lane] = v;
+    __syncwarp();
+    v = mine[31 - lane] + lane;
+    __syncwarp();
+  }
+  y[threadIdx.x] = v;
+}
+
+// Votes and shuffles over a part of a warp.
+extern "C" __global__ void votes(const int *x, unsigned *y) {
+  const int lane = threadIdx.x, v = x[lane];
+  const unsigned even = __ballot_sync(0xffffffffu, v % 2 == 0);
+  unsigned result = even;
+  if (lane < 16) {
+    const int up = __shfl_up_sync(0x0000ffffu, v, 3, 16);
+    const int down = __shfl_down_sync(0x0000ffffu, v, 3, 16);
+    result = up * 100 + down;
+    if (__any_sync(0x0000ffffu, v > 14)) result += 10000;
+    if (__all_sync(0x0000ffffu, v >= 0)) result += 20000;
+  }
+  if (__syncthreads_count(v > 29) == 2) result += 100000;
+  y[lane] = result;
+}
+
 // bfloat16 in storage, f32 in arithmetic, converted by PTX as no header is at hand.
 __device__ __forceinline__ float from_bf16(unsigned short bits) {
   return __uint_as_float((unsigned)bits << 16);

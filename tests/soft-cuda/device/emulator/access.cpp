@@ -5,8 +5,8 @@
 // access must lie in the thread's own stack, in the block's shared memory, or in a live allocation.
 // Two accesses of different threads to the same bytes, one of them a write, must be ordered by a
 // barrier, by `__syncwarp`, or (between blocks) by `__threadfence` and an atomic; if not, it is a race,
-// whatever the order was in this run. Of earlier readers only the last are remembered, so a write that
-// races with an older read alone can be missed; no ordered program is reported.
+// whatever the order was in this run. Of earlier launches that read, one is remembered, so a write that
+// races with another's read alone can be missed; no ordered program is reported.
 #include <stdio.h>
 
 #include "runtime.h"
@@ -44,27 +44,23 @@ bool is_shared(const SoftRegion *region) {
   return region >= shared && region < shared + 3;
 }
 
-// "12 bytes past the end of allocation 7 (4096 bytes)", for an address in no region.
+// "12 bytes past the end of allocation 7", for an address in no region.
 Name nearest(uint64_t address) {
   SoftLaunch &launch = *block.launch;
   Name name;
-  const SoftRegion *before = nullptr, *after = nullptr;
+  snprintf(name.text, sizeof name.text, "in no allocation");
+  uint64_t best = 1 << 20;
   for (size_t i = 0; i < launch.region_count; i++) {
     const SoftRegion *region = launch.regions[i];
-    if (region->base <= address) before = region;
-    else if (!after) after = region;
+    const bool before = address < region->base;
+    const uint64_t distance =
+        before ? region->base - address : address - region->base - region->bytes;
+    if (distance >= best) continue;
+    best = distance;
+    snprintf(name.text, sizeof name.text, "%llu bytes %s allocation %llu",
+             static_cast<unsigned long long>(distance), before ? "before" : "past the end of",
+             static_cast<unsigned long long>(region->id));
   }
-  constexpr uint64_t near = 1 << 20;
-  if (before && address - before->base - before->bytes < near)
-    snprintf(name.text, sizeof name.text, "%llu bytes past the end of allocation %llu",
-             static_cast<unsigned long long>(address - before->base - before->bytes),
-             static_cast<unsigned long long>(before->id));
-  else if (after && after->base - address < near)
-    snprintf(name.text, sizeof name.text, "%llu bytes before allocation %llu",
-             static_cast<unsigned long long>(after->base - address),
-             static_cast<unsigned long long>(after->id));
-  else
-    snprintf(name.text, sizeof name.text, "in no allocation");
   return name;
 }
 
@@ -176,7 +172,11 @@ void check_cell(SoftCell &cell, SoftRegion *region, bool shared, Kind kind, uint
   Order order = order_of(cell.write, shared);
   if (order != Order::kOrdered && !(atomics && order != Order::kStream))
     return report_race(region, cell.write, order, written, kind, address, bytes, code);
-  if (kind == Kind::kRead) return record(cell.read, shared, true, 0);
+  if (kind == Kind::kRead) {
+    // A reader that nothing orders before this launch is kept: this launch may go on to write.
+    if (order_of(cell.read, shared) == Order::kStream) return;
+    return record(cell.read, shared, true, 0);
+  }
   order = order_of(cell.read, shared);
   if (order != Order::kOrdered)
     return report_race(region, cell.read, order, Kind::kRead, kind, address, bytes, code);

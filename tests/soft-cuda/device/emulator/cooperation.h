@@ -8,7 +8,7 @@
 #define __syncthreads_count(p) soft_barrier(SOFT_BAR_COUNT, (p) != 0, __LINE__)
 #define __syncthreads_and(p) soft_barrier(SOFT_BAR_AND, (p) != 0, __LINE__)
 #define __syncthreads_or(p) soft_barrier(SOFT_BAR_OR, (p) != 0, __LINE__)
-#define __syncwarp(...) soft::sync_warp(__LINE__, ##__VA_ARGS__)
+#define __syncwarp(...) soft::SyncWarp{__LINE__}(__VA_ARGS__)
 #define __shfl_sync(...) soft::shuffle(__LINE__, __VA_ARGS__)
 #define __shfl_up_sync(...) soft::shuffle_up(__LINE__, __VA_ARGS__)
 #define __shfl_down_sync(...) soft::shuffle_down(__LINE__, __VA_ARGS__)
@@ -27,9 +27,10 @@
 
 namespace soft {
 
-inline void sync_warp(unsigned line, unsigned mask = 0xffffffffu) {
-  soft_warp(SOFT_SYNCWARP, mask, 0, 0, line);
-}
+struct SyncWarp {
+  unsigned line;
+  void operator()(unsigned mask = 0xffffffffu) const { soft_warp(SOFT_SYNCWARP, mask, 0, 0, line); }
+};
 
 template <typename T>
 inline uint64_t widened(T value) {

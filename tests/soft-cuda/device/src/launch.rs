@@ -137,14 +137,9 @@ impl Context {
         if grid.count() > u64::from(u32::MAX / 2) {
             return bad(format!("{} blocks are too many to emulate", grid.count()));
         }
-        let fixed = self.modules.get(function.module)?.static_shared();
-        let (all, limit) = (
-            fixed + u64::from(shared),
-            u64::from(function.max_dynamic_shared).max(fixed),
-        );
-        if shared > function.max_dynamic_shared || all > limit.max(u64::from(SHARED_BYTES)) {
+        if shared > function.max_dynamic_shared {
             return bad(format!(
-                "{shared} bytes of dynamic and {fixed} of static shared memory, but \
+                "{shared} bytes of dynamic shared memory, but \
                  CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES is {}",
                 function.max_dynamic_shared
             ));

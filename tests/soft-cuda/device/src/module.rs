@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::emulator;
+use crate::launch::SHARED_BYTES;
 use crate::refuse;
 use crate::status::Refusal;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
@@ -60,9 +61,13 @@ impl Module {
         }
     }
 
-    /// Bytes of static shared memory of all its kernels together.
+    /// Bytes of static shared memory of a kernel. A module does not tell whose its memory is, so this
+    /// is known where there is one kernel, and taken to be 0 where there are several.
     pub fn static_shared(&self) -> u64 {
-        self.shared[1] - self.shared[0] + self.shared[3] - self.shared[2]
+        match self.kernels().len() {
+            1 => self.shared[1] - self.shared[0] + self.shared[3] - self.shared[2],
+            _ => 0,
+        }
     }
 }
 
@@ -139,6 +144,7 @@ impl Context {
     /// The module is unknown, or has no such kernel.
     pub fn function(&mut self, module: u64, name: &CStr) -> Result<u64, Refusal> {
         let found = self.modules.get(module)?;
+        let fixed = found.static_shared();
         let is_named = |kernel: &&emulator::Kernel| {
             // SAFETY: names in the table are literals.
             unsafe { CStr::from_ptr(kernel.name) == name }
@@ -168,7 +174,7 @@ impl Context {
                 0 => emulator::MAX_THREADS as u32,
                 bound => bound,
             },
-            max_dynamic_shared: 48 << 10,
+            max_dynamic_shared: SHARED_BYTES.saturating_sub(fixed as u32),
         };
         let handle = self.functions.insert(function);
         self.modules.get_mut(module)?.functions.push(handle);

@@ -296,7 +296,10 @@ impl Context {
             Order::Shuffled(seed) => ids.sort_by_key(|id| mix(seed ^ id)),
         }
         for id in ids {
-            self.wait_for_stream(id)?;
+            // A graph's own streams go away when it has run.
+            if self.streams.contains_key(&id) {
+                self.wait_for_stream(id)?;
+            }
         }
         // Streams that were destroyed while they had work.
         let names = &self.stream_names;

@@ -214,19 +214,37 @@ fn occupancy_follows_threads_and_shared_memory() {
 #[test]
 fn kernels_that_were_compiled_before_are_not_compiled_again() {
     let name = test_name!();
-    let soft = crate::support::soft();
-    let compile = |_: &Device| {
-        compile_ptx_with_opts(
-            "extern \"C\" __global__ void cached(float *x) { x[0] = 1; }",
-            options("sm_80"),
-        )
-        .unwrap();
-    };
-    let Some(first) = child(name, &[], compile) else {
-        return;
-    };
+    let cache = std::env::temp_dir().join(format!("soft-cuda-cache-{}", std::process::id()));
+    let cache_setting = [("SOFT_CUDA_CACHE", cache.to_str().unwrap())];
+    let finished = child(name, &cache_setting, |_| {
+        compile_ptx_with_opts(CORRECT, options("sm_80")).unwrap();
+    });
+    let Some(first) = finished else { return };
     assert!(first.passed, "{}", first.stderr);
-    // A compiler that cannot be started is not needed any more.
-    let other = rerun(soft.unwrap(), name, &[("PATH", "/nowhere")]);
-    assert!(other.passed, "{}\n{}", other.stdout, other.stderr);
+    // Everything that the first run has made, with its time.
+    let made = || {
+        let folders = std::fs::read_dir(&cache)
+            .unwrap()
+            .map(|e| e.unwrap().path());
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap());
+        let mut files: Vec<_> = files
+            .map(|e| {
+                (
+                    e.as_ref().unwrap().path(),
+                    e.unwrap().metadata().unwrap().modified().unwrap(),
+                )
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let before = made();
+    assert!(before
+        .iter()
+        .any(|(path, _)| path.to_string_lossy().contains("kernel-")));
+    let soft = crate::support::soft().expect("the first child had one");
+    let second = rerun(soft, name, &cache_setting);
+    assert!(second.passed, "{}", second.stderr);
+    assert_eq!(made(), before);
+    std::fs::remove_dir_all(&cache).unwrap();
 }

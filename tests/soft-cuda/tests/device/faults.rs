@@ -90,7 +90,7 @@ macro_rules! caught {
 
 caught! {
     missing_barrier { threads: 64, says: &["race", "static shared memory", "since the last barrier"] }
-    missing_second_barrier { threads: 64, says: &["race", "writes 4 bytes", "has read since"] }
+    missing_second_barrier { threads: 64, says: &["race", "static shared memory", "since the last barrier"] }
     missing_syncwarp { says: &["race", "static shared memory"] }
     racing_blocks { blocks: 2, says: &["race", "another block of the same launch", "allocation"] }
     past_the_end {

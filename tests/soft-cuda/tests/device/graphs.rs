@@ -3,26 +3,31 @@
 use crate::support::{child, device, shape, Device, CORRECT};
 use ablate_soft_cuda::{test_name, Counts};
 use cudarc::driver::sys::{self, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
-use cudarc::driver::{CudaGraph, CudaSlice, CudaStream, PushKernelArg};
+use cudarc::driver::{CudaFunction, CudaGraph, CudaSlice, CudaStream, PushKernelArg};
 use std::sync::Arc;
 
 const FLAGS: CUgraphInstantiate_flags = CUgraphInstantiate_flags(0);
 const MODE: CUstreamCaptureMode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
 
 /// y += x, captured `times` times.
-fn captured(d: &Device, x: &CudaSlice<f32>, y: &mut CudaSlice<f32>, times: usize) -> CudaGraph {
-    let kernel = d.kernel(CORRECT, "axpy");
+fn captured(
+    d: &Device,
+    kernel: &CudaFunction,
+    x: &CudaSlice<f32>,
+    y: &mut CudaSlice<f32>,
+    times: usize,
+) -> CudaGraph {
     d.context.synchronize().unwrap();
     d.stream.begin_capture(MODE).unwrap();
     for _ in 0..times {
-        add(&d.stream, &kernel, x, y);
+        add(&d.stream, kernel, x, y);
     }
     d.stream.end_capture(FLAGS).unwrap().unwrap()
 }
 
 fn add(
     stream: &Arc<CudaStream>,
-    kernel: &cudarc::driver::CudaFunction,
+    kernel: &CudaFunction,
     x: &CudaSlice<f32>,
     y: &mut CudaSlice<f32>,
 ) {
@@ -45,7 +50,8 @@ fn a_graph_runs_when_it_is_launched_and_as_often() {
     let x = d.stream.clone_htod(&[1.0f32; 64]).unwrap();
     let mut y = d.stream.alloc_zeros::<f32>(64).unwrap();
     let before = Counts::now();
-    let graph = captured(&d, &x, &mut y, 3);
+    let kernel = d.kernel(CORRECT, "axpy");
+    let graph = captured(&d, &kernel, &x, &mut y, 3);
     assert_eq!(d.stream.clone_dtoh(&y).unwrap(), [0.0; 64]);
     assert_eq!(Counts::now().since(before).kernels, 0);
     for _ in 0..4 {
@@ -61,7 +67,8 @@ fn a_graph_outlives_what_captured_it() {
     let Some(d) = quiet_device() else { return };
     let x = d.stream.clone_htod(&[1.0f32; 64]).unwrap();
     let mut y = d.stream.alloc_zeros::<f32>(64).unwrap();
-    let graph = captured(&d, &x, &mut y, 1);
+    let kernel = d.kernel(CORRECT, "axpy");
+    let graph = captured(&d, &kernel, &x, &mut y, 1);
     graph.upload().unwrap();
     graph.launch().unwrap();
     // Launched work goes on without its graph.
@@ -92,6 +99,20 @@ fn forked(d: &Device, read_y: bool, join: bool) -> Result<(Vec<f32>, Vec<f32>), 
     d.context.synchronize().map_err(|e| e.0)?;
     let read = |buffer| d.stream.clone_dtoh(buffer).unwrap();
     Ok((read(&y), read(&z)))
+}
+
+#[test]
+fn a_kernel_that_was_unloaded_is_named() {
+    says(test_name!(), "was destroyed", |d| {
+        unsafe { d.context.disable_event_tracking() };
+        let x = d.stream.alloc_zeros::<f32>(64).unwrap();
+        let mut y = d.stream.alloc_zeros::<f32>(64).unwrap();
+        let kernel = d.kernel(CORRECT, "axpy");
+        let graph = captured(d, &kernel, &x, &mut y, 1);
+        drop(kernel);
+        graph.launch().unwrap();
+        assert!(d.stream.synchronize().is_err());
+    });
 }
 
 #[test]

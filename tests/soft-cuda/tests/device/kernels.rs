@@ -183,9 +183,58 @@ fn mma(d: &Device) -> Vec<f32> {
     product
 }
 
+fn warp_exchange(d: &Device) -> Vec<f32> {
+    let x = numbers("x", 64);
+    let device_x = d.stream.clone_htod(&x).unwrap();
+    let mut y = d.stream.alloc_zeros::<f32>(64).unwrap();
+    let kernel = d.kernel(CORRECT, "warp_exchange");
+    let mut launch = d.stream.launch_builder(&kernel);
+    launch.arg(&device_x).arg(&mut y);
+    unsafe { launch.launch(shape(1, 64, 0)) }.unwrap();
+    let y = d.stream.clone_dtoh(&y).unwrap();
+    for (i, (found, x)) in y.iter().zip(&x).enumerate() {
+        let lane = (i % 32) as f32;
+        assert_eq!(*found, *x + (31.0 - lane) + lane);
+    }
+    y
+}
+
+fn votes(d: &Device) -> Vec<f32> {
+    let x: Vec<i32> = (0..32).collect();
+    let device_x = d.stream.clone_htod(&x).unwrap();
+    let mut y = d.stream.alloc_zeros::<u32>(32).unwrap();
+    let kernel = d.kernel(CORRECT, "votes");
+    let mut launch = d.stream.launch_builder(&kernel);
+    launch.arg(&device_x).arg(&mut y);
+    unsafe { launch.launch(shape(1, 32, 0)) }.unwrap();
+    let y = d.stream.clone_dtoh(&y).unwrap();
+    for lane in 0..32u32 {
+        let expected = if lane < 16 {
+            let (up, down) = (
+                if lane < 3 { lane } else { lane - 3 },
+                if lane < 13 { lane + 3 } else { lane },
+            );
+            up * 100 + down + 30000
+        } else {
+            0x5555_5555
+        };
+        assert_eq!(y[lane as usize], expected + 100_000, "{lane}");
+    }
+    y.iter().map(|v| *v as f32).collect()
+}
+
 fn all(d: &Device) -> Vec<f32> {
     let kernels = [
-        axpy, row_sum, transpose, softmax, scale_bf16, histogram, grid_sum, mma,
+        axpy,
+        row_sum,
+        transpose,
+        softmax,
+        warp_exchange,
+        votes,
+        scale_bf16,
+        histogram,
+        grid_sum,
+        mma,
     ];
     kernels.iter().flat_map(|kernel| kernel(d)).collect()
 }

@@ -5,6 +5,7 @@ mod blas;
 mod compiler;
 mod faults;
 mod graphs;
+mod install;
 mod kernels;
 mod lt;
 mod memory;

@@ -112,7 +112,10 @@ pub fn touch(region: &mut Region, turn: &Turn, offset: u64, bytes: u64, write: b
             };
         }
         if !write {
-            cell.read = mine;
+            // A reader that nothing orders before this is kept: see emulator/access.cpp.
+            if !unordered(&cell.read) {
+                cell.read = mine;
+            }
             continue;
         }
         if unordered(&cell.read) {

@@ -107,6 +107,7 @@ impl Compiler<'_> {
             [
                 "-Wall",
                 "-Wno-unused",
+                "-Wno-sign-compare",
                 "-Wno-unknown-pragmas",
                 "-Wno-attributes",
             ]
