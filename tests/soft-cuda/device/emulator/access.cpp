@@ -24,7 +24,10 @@ const char *present(Kind kind) {
   return kind == Kind::kRead ? "reads" : kind == Kind::kWrite ? "writes" : "atomically updates";
 }
 
-SoftRegion *find(uint64_t address) {
+// The regions that were found last, by bits of their addresses: most accesses are near earlier ones.
+__attribute__((section("soft_state"))) SoftRegion *recent[16] = {};
+
+SoftRegion *search(uint64_t address) {
   SoftLaunch &launch = *block.launch;
   for (SoftRegion &region : launch.shared)
     if (address - region.base < region.bytes) return &region;
@@ -37,6 +40,14 @@ SoftRegion *find(uint64_t address) {
   if (low == 0) return nullptr;
   SoftRegion *region = launch.regions[low - 1];
   return address - region->base < region->bytes ? region : nullptr;
+}
+
+SoftRegion *find(uint64_t address) {
+  SoftRegion *&kept = recent[address >> 12 & 15];
+  if (kept && address - kept->base < kept->bytes) return kept;
+  SoftRegion *found = search(address);
+  if (found) kept = found;
+  return found;
 }
 
 bool is_shared(const SoftRegion *region) {
@@ -226,6 +237,11 @@ void check_range(void *pointer, size_t bytes, Kind kind, void *caller) {
 }
 
 }  // namespace
+
+void forget_regions() {
+  for (SoftRegion *&region : recent) region = nullptr;
+}
+
 }  // namespace soft
 
 using namespace soft;

@@ -62,6 +62,32 @@ void wait(Status status) {
   change(*me, block.scheduler);
 }
 
+// A thread takes a stack when it first runs and gives it back when it ends, so that threads which never
+// wait share one that stays in cache. Tops of stacks are spread over cache sets.
+void take_stack(Thread &thread) {
+  thread.stack = block.free_stacks[--block.stack_count];
+  thread.started = true;
+  const size_t spread = thread.stack % 32 * 128;
+  prepare(thread, block.launch->stacks + static_cast<size_t>(thread.stack) * SOFT_STACK_BYTES,
+          SOFT_STACK_BYTES - spread, entry);
+}
+
+void run_thread(Thread &thread) {
+  if (!thread.started) take_stack(thread);
+  block.running = &thread;
+  change(block.scheduler, thread);
+  block.running = nullptr;
+  switch (thread.status) {
+    case Status::kBarrier: block.at_barrier++; break;
+    case Status::kWarp: block.in_warp++; break;
+    case Status::kReturned:
+      block.returned++;
+      block.free_stacks[block.stack_count++] = thread.stack;
+      break;
+    case Status::kReady: break;
+  }
+}
+
 // Shared memory starts with garbage, here NaN: nothing may be read before it is written. A loop, for
 // the address sanitizer's `memset` minds the gaps that it left between variables.
 void poison_shared() {
@@ -82,10 +108,12 @@ void start_block(uint32_t linear) {
   block.fenced = block.acquired = false;
   reset_warp_order();
   poison_shared();
+  block.at_barrier = block.in_warp = block.returned = 0;
+  block.stack_count = block.count;
   for (uint32_t i = 0; i < block.count; i++) {
+    block.free_stacks[i] = static_cast<uint16_t>(block.count - 1 - i);
     Thread &thread = block.threads[i];
-    prepare(thread, launch.stacks + static_cast<size_t>(i) * SOFT_STACK_BYTES, SOFT_STACK_BYTES,
-            entry);
+    thread.started = false;
     thread.index = {i % launch.block.x, i / launch.block.x % launch.block.y,
                     i / (launch.block.x * launch.block.y)};
     thread.linear = i;
@@ -101,12 +129,6 @@ const Thread *first(Status status) {
   for (uint32_t i = 0; i < block.count; i++)
     if (block.threads[i].status == status) return &block.threads[i];
   return nullptr;
-}
-
-uint32_t how_many(Status status) {
-  uint32_t n = 0;
-  for (uint32_t i = 0; i < block.count; i++) n += block.threads[i].status == status;
-  return n;
 }
 
 // Lets all threads pass the barrier at which every one of them waits, or fails.
@@ -130,6 +152,7 @@ bool release_barrier() {
     block.threads[i].result = result;
     block.threads[i].status = Status::kReady;
   }
+  block.at_barrier = 0;
   block.epoch++;
   block.launch->barriers++;
   reset_warp_order();
@@ -138,18 +161,17 @@ bool release_barrier() {
 
 void report_deadlock() {
   const Thread *barrier = first(Status::kBarrier), *warp = first(Status::kWarp);
-  uint32_t returned = how_many(Status::kReturned);
   if (warp) {
     fail(SOFT_LAUNCH_FAILED, 0, warp->line,
          "%s waits in a warp operation at line %u for lanes of its mask 0x%08x that never come "
          "(%u threads wait at __syncthreads, %u have returned)",
-         thread_name(warp->linear).text, warp->line, warp->mask, how_many(Status::kBarrier),
-         returned);
+         thread_name(warp->linear).text, warp->line, warp->mask, block.at_barrier,
+         block.returned);
   } else {
     fail(SOFT_LAUNCH_FAILED, 0, barrier->line,
          "%u of %u threads wait at __syncthreads in line %u, the other %u have returned: every "
          "thread of a block must reach it",
-         how_many(Status::kBarrier), block.count, barrier->line, returned);
+         block.at_barrier, block.count, barrier->line, block.returned);
   }
 }
 
@@ -161,15 +183,13 @@ void run_block() {
     for (uint32_t k = 0; k < block.count; k++) {
       Thread &thread = block.threads[order[k]];
       if (thread.status != Status::kReady) continue;
-      block.running = &thread;
-      change(block.scheduler, thread);
-      block.running = nullptr;
+      run_thread(thread);
       if (launch.fault) return;
       progress = true;
     }
-    progress |= complete_warps();
-    if (launch.fault || how_many(Status::kReturned) == block.count) return;
-    if (how_many(Status::kBarrier) == block.count) {
+    if (block.in_warp) progress |= complete_warps();
+    if (launch.fault || block.returned == block.count) return;
+    if (block.at_barrier == block.count) {
       if (!release_barrier()) return;
       progress = true;
     }
@@ -257,6 +277,7 @@ __attribute__((visibility("default"))) void soft_run(const SoftKernel *kernel, S
   block.kernel = kernel;
   block.count = launch->block.x * launch->block.y * launch->block.z;
   block.running = nullptr;
+  forget_regions();
   random_state = launch->seed * 0x9e3779b97f4a7c15ull + 0x2545f4914f6cdd1dull;
   uint32_t count = launch->grid.x * launch->grid.y * launch->grid.z;
   uint32_t *blocks = static_cast<uint32_t *>(malloc(count * sizeof *blocks));

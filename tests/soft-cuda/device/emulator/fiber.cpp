@@ -3,13 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SOFT_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SOFT_ASAN 1
-#endif
-#endif
 #ifdef SOFT_ASAN
 extern "C" {
 void __sanitizer_start_switch_fiber(void **save, const void *bottom, size_t size);
@@ -40,7 +33,8 @@ soft_switch:
   popq %r12
   popq %rbx
   popq %rbp
-  ret
+  popq %rax
+  jmpq *%rax
 .size soft_switch, .-soft_switch
 )");
 namespace {
@@ -89,8 +83,6 @@ constexpr size_t kEntryWord = 11;  // x30, the address that `ret` goes to
 #else
 #error "the software CUDA device runs on x86-64 and 64-bit Arm"
 #endif
-
-extern "C" void soft_switch(void **save, void *load);
 
 namespace soft {
 
@@ -151,8 +143,6 @@ void leave(Fiber &from, Fiber &to) {
 }
 #else
 void arrived() {}
-
-void change(Fiber &from, Fiber &to) { soft_switch(&from.pointer, to.pointer); }
 
 void leave(Fiber &from, Fiber &to) {
   soft_switch(&from.pointer, to.pointer);

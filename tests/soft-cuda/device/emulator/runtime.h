@@ -15,6 +15,8 @@ constexpr unsigned kMaxWarps = SOFT_MAX_THREADS / kWarpSize;
 enum class Status : uint8_t { kReady, kBarrier, kWarp, kReturned };
 
 struct Thread : Fiber {
+  bool started;         // whether it has a stack
+  uint16_t stack;
   SoftDim index;
   uint32_t linear, lane, warp;
   Status status;
@@ -43,6 +45,9 @@ struct Block {
   bool fenced;          // a thread has called `__threadfence`
   bool acquired;        // a thread has used an atomic after that
   uint32_t count;       // threads
+  uint32_t at_barrier, in_warp, returned;  // how many threads wait where, or have ended
+  uint32_t stack_count;                    // stacks that no thread uses, the last used on top
+  uint16_t free_stacks[SOFT_MAX_THREADS];
   Fiber scheduler;
   Thread *running;
   Thread threads[SOFT_MAX_THREADS];
@@ -62,6 +67,9 @@ struct Name {
 };
 Name thread_name(uint32_t linear);
 Name block_name(uint32_t linear);
+
+// To be called when a launch begins: regions of the last one may be gone.
+void forget_regions();
 
 // Completes the warp operations for which every lane has arrived; true if there was one.
 bool complete_warps();

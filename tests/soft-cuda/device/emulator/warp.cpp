@@ -185,6 +185,7 @@ bool complete_warps() {
       if (!perform(warp, start / kWarpSize, arrived, warp[l])) return false;
       for (uint32_t m = 0; m < size; m++)
         if (arrived >> m & 1) warp[m].status = Status::kReady;
+      block.in_warp -= static_cast<uint32_t>(__builtin_popcount(arrived));
       block.launch->collectives++;
       progress = true;
     }

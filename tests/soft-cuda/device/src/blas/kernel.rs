@@ -44,61 +44,71 @@ fn pack(b: &[f32], n: usize, k: usize) -> Vec<f32> {
     panels
 }
 
-fn stripe(a: &[f32], panels: &[f32], product: &mut [f32], n: usize, k: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-        // SAFETY: the processor has both.
-        return unsafe { stripe_avx2(a, panels, product, n, k) };
+/// Rows in groups of [`ROWS`], each group column by column, filled up with zeros.
+fn pack_rows(a: &[f32], k: usize) -> Vec<f32> {
+    let m = a.len() / k;
+    let mut panels = vec![0.0; m.next_multiple_of(ROWS) * k];
+    for (panel, rows) in panels.chunks_mut(ROWS * k).zip(a.chunks(ROWS * k)) {
+        for (i, row) in rows.chunks(k).enumerate() {
+            for (line, value) in panel.chunks_mut(ROWS).zip(row) {
+                line[i] = *value;
+            }
+        }
     }
-    tiles(a, panels, product, n, k, |x, y, sum| x * y + sum);
+    panels
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn stripe_avx2(a: &[f32], panels: &[f32], product: &mut [f32], n: usize, k: usize) {
-    tiles(a, panels, product, n, k, |x, y, sum| x.mul_add(y, sum));
-}
-
-#[inline(always)]
-fn tiles(
-    a: &[f32],
-    panels: &[f32],
-    product: &mut [f32],
-    n: usize,
-    k: usize,
-    fused: impl Fn(f32, f32, f32) -> f32 + Copy,
-) {
-    let m = product.len() / n;
+fn stripe(a: &[f32], panels: &[f32], product: &mut [f32], n: usize, k: usize) {
+    let rows = pack_rows(a, k);
     for depth in (0..k).step_by(DEPTH) {
         let end = (depth + DEPTH).min(k);
         for (panel, column) in panels.chunks(COLUMNS * k).zip((0..n).step_by(COLUMNS)) {
             let panel = &panel[depth * COLUMNS..end * COLUMNS];
             let width = COLUMNS.min(n - column);
-            for row in (0..m).step_by(ROWS) {
-                let height = ROWS.min(m - row);
-                // Rows beyond the end repeat the last one; their sums are thrown away.
-                let lines: [&[f32]; ROWS] = std::array::from_fn(|i| {
-                    let row = row + i.min(height - 1);
-                    &a[row * k + depth..row * k + end]
-                });
-                let mut sums = [[0.0; COLUMNS]; ROWS];
-                for (p, y) in panel.chunks_exact(COLUMNS).enumerate() {
-                    for i in 0..ROWS {
-                        let x = lines[i][p];
-                        for j in 0..COLUMNS {
-                            sums[i][j] = fused(x, y[j], sums[i][j]);
-                        }
-                    }
-                }
-                for (i, sums) in sums.iter().enumerate().take(height) {
-                    let line = &mut product[(row + i) * n + column..][..width];
-                    for (to, sum) in line.iter_mut().zip(sums) {
+            for (lines, part) in rows.chunks(ROWS * k).zip(product.chunks_mut(ROWS * n)) {
+                let sums = tile(&lines[depth * ROWS..end * ROWS], panel);
+                for (line, sums) in part.chunks_mut(n).zip(&sums) {
+                    for (to, sum) in line[column..column + width].iter_mut().zip(sums) {
                         *to += sum;
                     }
                 }
             }
         }
     }
+}
+
+type Tile = [[f32; COLUMNS]; ROWS];
+
+fn tile(rows: &[f32], columns: &[f32]) -> Tile {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        // SAFETY: the processor has both.
+        return unsafe { tile_fused(rows, columns) };
+    }
+    let mut sums = Tile::default();
+    for (x, y) in rows.chunks_exact(ROWS).zip(columns.chunks_exact(COLUMNS)) {
+        for i in 0..ROWS {
+            for j in 0..COLUMNS {
+                sums[i][j] += x[i] * y[j];
+            }
+        }
+    }
+    sums
+}
+
+/// The same with fused multiply-adds.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn tile_fused(rows: &[f32], columns: &[f32]) -> Tile {
+    let mut sums = Tile::default();
+    for (x, y) in rows.chunks_exact(ROWS).zip(columns.chunks_exact(COLUMNS)) {
+        for i in 0..ROWS {
+            for j in 0..COLUMNS {
+                sums[i][j] = x[i].mul_add(y[j], sums[i][j]);
+            }
+        }
+    }
+    sums
 }
 
 #[cfg(test)]

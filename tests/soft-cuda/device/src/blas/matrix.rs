@@ -112,17 +112,28 @@ impl Matrix {
     /// # Safety
     /// All its elements are in memory.
     pub unsafe fn read(&self, batch: u64, transposed: bool, compute: Compute) -> Vec<f32> {
-        let mut values = Vec::with_capacity((self.rows * self.columns) as usize);
         let (outer, inner) = match transposed {
             true => (self.columns, self.rows),
             false => (self.rows, self.columns),
         };
-        for i in 0..outer {
-            for j in 0..inner {
-                let (row, column) = if transposed { (j, i) } else { (i, j) };
+        let mut values = vec![0.0; (outer * inner) as usize];
+        let (length, runs) = self.runs();
+        // In the order of memory; a run is a line of the result, or one of its columns.
+        let is_line = (self.layout == Layout::Rows) != transposed;
+        for run in 0..runs {
+            let start = match self.layout {
+                Layout::Columns => self.at(batch, 0, run),
+                Layout::Rows => self.at(batch, run, 0),
+            };
+            let (first, step) = if is_line {
+                (run * inner, 1)
+            } else {
+                (run, inner)
+            };
+            for i in 0..length {
                 // SAFETY: the caller's promise.
-                let value = unsafe { self.element.load(self.at(batch, row, column)) };
-                values.push(compute.round(value));
+                let value = unsafe { self.element.load(start + i * self.element.bytes()) };
+                values[(first + i * step) as usize] = compute.round(value);
             }
         }
         values

@@ -86,7 +86,7 @@ impl Compiler<'_> {
             let temporary = self.path(&format!("{part}-{}.o", std::process::id()));
             let mut arguments: Vec<String> = ["-std=c++17", "-O2", "-c"].map(String::from).to_vec();
             arguments.extend(COMMON.iter().map(|option| option.to_string()));
-            if self.settings.checks == Checks::Address && *part == "fiber" {
+            if self.settings.checks == Checks::Address {
                 arguments.push("-D__SANITIZE_ADDRESS__=1".into());
             }
             arguments.extend([

@@ -1,7 +1,7 @@
 //! NVRTC: CUDA C++ to an image, by the system's C++ compiler.
 //!
-//! Owns: programs with their options and logs. [`source`] rewrites what C++ does not know, [`compile`]
-//! runs the compiler, [`options`] knows which options there are.
+//! Owns: programs with their options and logs. `source` rewrites what C++ does not know, `compile`
+//! runs the compiler, `options` knows which options there are.
 
 mod api;
 mod compile;
