@@ -97,7 +97,7 @@ impl Programs {
         let training = self.forward.iter().filter(|(k, _)| k.0 != Mode::Evaluate);
         let mut ids: Vec<ProgramId> = training.map(|(_, c)| c.id).collect();
         ids.sort_unstable();
-        ids.extend(self.update);
+        ids.extend(&self.updates);
         ids.into_iter()
             .flat_map(|id| self.session.profile(id))
             .collect()

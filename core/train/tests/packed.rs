@@ -86,6 +86,7 @@ fn trainer_of(mut config: TrainerConfig, packed: bool, steps: u64) -> Trainer {
         session: ReferenceBackend.session().unwrap(),
         objectives: objectives(),
         optimizer: Box::new(Momentum),
+        schedule: Box::new(schedule::Constant),
         rules: vec![Box::new(Until { steps, seen: 0 })],
         source: Box::new(rows(&LENGTHS, 4, 2)),
     };

@@ -7,7 +7,7 @@ use ablate_bert::Init;
 use ablate_compiler::Backend;
 use ablate_cpu::CpuBackend;
 use ablate_host::Registry;
-use ablate_train::{CheckpointPolicy, Objective, Parts, Schedule, TrainerConfig};
+use ablate_train::{CheckpointPolicy, Objective, Parts, TrainerConfig};
 use serde_json::json;
 
 use crate::configuration::{Configuration, Precision};
@@ -70,7 +70,6 @@ pub fn parts(
         packed: false,
         clip_norm: Some(1.0),
         learning_rate: optimizer.base_learning_rate(),
-        schedule: Schedule::Constant,
         evaluate_every: None,
         metrics: None,
         checkpoint: CheckpointPolicy::default(),
@@ -80,6 +79,7 @@ pub fn parts(
         session: backend.session()?,
         objectives: objectives(&registry)?,
         optimizer: Box::new(optimizer),
+        schedule: Box::new(registry.make_schedule("constant", &json!({}))?),
         rules: Vec::new(),
         source: Box::new(SyntheticBatches::new(configuration)),
     };
