@@ -554,7 +554,10 @@ struct ablate_graph_api {
 #define ABLATE_NUMBER_HIDDEN_DROPOUT "hidden_dropout_prob"
 
 /* Names that `ablate_model_api.tensor` knows; more may be added. */
-/* Last hidden states `[batch, seq, hidden]`. */
+/* Last hidden states `[batch, seq, hidden]`, a row for each example. Those of padding are no states
+ * to build on: zero where the trial packs its batches (`train.packed`), else whatever padding
+ * attends to.
+ */
 #define ABLATE_TENSOR_HIDDEN "hidden"
 /* Pooler output `[batch, hidden]`; the pooler exists only where somebody asks for it. */
 #define ABLATE_TENSOR_POOLED "pooled"

@@ -16,7 +16,7 @@ pub mod column {
 }
 
 /// Functions of a data operator. An instance sees one split once, its documents in order, as record
-/// batches: a struct array (`+s`) without nulls whose children are the columns of [`column`]. Further
+/// batches: a struct array (`+s`) without nulls whose children are the columns of [`column`](mod@column). Further
 /// columns may be added; look them up by name. The host chooses the size of a batch; an operator
 /// gives the same result whatever it is, and may remember what it needs from batch to batch.
 ///

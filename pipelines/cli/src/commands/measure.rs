@@ -31,7 +31,8 @@ pub fn profile(args: &args::Profile) -> Outcome {
     let trial = Trial::load(&args.trial)?;
     let recipe = &trial.arm().recipe;
     let threads = args.threads.unwrap_or(0) as usize;
-    let backend = open_device(recipe.device, recipe.precision, threads).map_err(Failure::running)?;
+    let backend =
+        open_device(recipe.device, recipe.precision, threads).map_err(Failure::running)?;
     let m = measured::run(
         recipe,
         &trial.data,
