@@ -4,15 +4,16 @@
 //! against. Must not know the plugin ABI; that is the host's.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ablate_datasets::curate;
-use ablate_host::{CatalogueEntry, Kind, Registry};
+use ablate_host::{CatalogueEntry, Kind, Origin, Registry};
 use ablate_recipe::{self as recipe, Catalog, ConfigProblem};
 use ablate_train::{
     Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch, Schedule,
     StoppingRule,
 };
+use ablate_validator::probe::Prober;
 use serde_json::Value;
 
 use crate::error::Result;
@@ -21,6 +22,11 @@ use crate::error::Result;
 #[derive(Clone)]
 pub struct Plugins {
     registry: Arc<Registry>,
+    /// All that recipes can name, whether or not it is in this process's registry.
+    entries: Arc<[CatalogueEntry]>,
+    /// Knows the entries that are not.
+    prober: Option<Arc<Mutex<Prober>>>,
+    paths: Vec<PathBuf>,
 }
 
 impl Plugins {
@@ -29,9 +35,68 @@ impl Plugins {
     /// # Errors
     /// When the program was linked wrongly.
     pub fn built_in() -> Result<Self> {
-        Ok(Plugins {
-            registry: Arc::new(Registry::with_builtins()?),
-        })
+        Ok(Self::of(Registry::with_builtins()?, &[]))
+    }
+
+    fn of(registry: Registry, paths: &[PathBuf]) -> Self {
+        Plugins {
+            entries: registry.catalogue().into(),
+            registry: Arc::new(registry),
+            prober: None,
+            paths: paths.to_vec(),
+        }
+    }
+
+    /// The built-in plugins and those at `paths`, which a worker process looks at: nothing of them comes into
+    /// this process. What is wrong with a path is told by its index. For everything but making instances
+    /// that is enough; see [`Plugins::open`].
+    ///
+    /// # Errors
+    /// As [`Plugins::built_in`].
+    pub fn probe(paths: &[PathBuf], mut prober: Prober) -> Result<(Self, Vec<(usize, String)>)> {
+        let mut plugins = Self::built_in()?;
+        let mut wrong = Vec::new();
+        for (i, path) in paths.iter().enumerate() {
+            if let Err(error) = prober.load(path) {
+                wrong.push((i, error.to_string()));
+            }
+        }
+        let all = plugins.entries.iter().chain(prober.entries());
+        plugins.entries = all.cloned().collect();
+        plugins.paths = paths.to_vec();
+        plugins.prober = Some(Arc::new(Mutex::new(prober)));
+        Ok((plugins, wrong))
+    }
+
+    /// The same plugins, all of them in this process.
+    ///
+    /// # Errors
+    /// A library that the worker process could load and this one cannot.
+    pub fn open(&self) -> Result<Self> {
+        let mut registry = Registry::with_builtins()?;
+        for path in &self.paths {
+            registry.load_path(path)?;
+        }
+        Ok(Self::of(registry, &self.paths))
+    }
+
+    /// The loaded plugins that these recipes name, in words.
+    pub fn loaded_in(&self, recipes: &[&recipe::Recipe]) -> Vec<String> {
+        let named = |entry: &CatalogueEntry| {
+            recipes.iter().any(|r| match entry.kind {
+                Kind::Objective => r.objectives.iter().any(|o| o.name == entry.name),
+                Kind::Optimizer => r.optimizer.name == entry.name,
+                Kind::Schedule => r.schedule.name == entry.name,
+                Kind::StoppingRule => r.stop.iter().any(|s| s.name == entry.name),
+                Kind::Operator => r.data.curate.iter().any(|c| c.name == entry.name),
+                Kind::Unknown => false,
+            })
+        };
+        self.entries
+            .iter()
+            .filter(|e| matches!(e.origin, Origin::File { .. }) && named(e))
+            .map(|e| format!("the {} `{}` {}", e.kind, e.name, e.origin))
+            .collect()
     }
 
     /// The built-in plugins and those at `paths`. What cannot be loaded is told by its index.
@@ -46,21 +111,18 @@ impl Plugins {
                 wrong.push((i, error.to_string()));
             }
         }
-        let plugins = Plugins {
-            registry: Arc::new(registry),
-        };
-        Ok((plugins, wrong))
+        Ok((Self::of(registry, paths), wrong))
     }
 
     /// Everything that recipes can name.
     pub fn list(&self) -> &[CatalogueEntry] {
-        self.registry.catalogue()
+        &self.entries
     }
 
     /// What a recipe may name, for checking it.
     pub fn catalog(&self) -> Catalog {
         let mut catalog = Catalog::default();
-        for entry in self.registry.catalogue() {
+        for entry in self.list() {
             let names = match entry.kind {
                 Kind::Objective => &mut catalog.objectives,
                 Kind::Optimizer => &mut catalog.optimizers,
@@ -77,8 +139,12 @@ impl Plugins {
             catalog.operators.insert(name.to_owned(), schema);
         }
         let registry = self.registry.clone();
+        let elsewhere = self.clone();
         catalog.check = Some(Arc::new(move |kind, name: &str, config: &Value| {
             let result = match kind {
+                kind if elsewhere.is_elsewhere(host_kind(kind), name) => {
+                    elsewhere.try_elsewhere(host_kind(kind), name, config)
+                }
                 recipe::Kind::Objective => check(&registry, Kind::Objective, name, config),
                 recipe::Kind::Optimizer => check(&registry, Kind::Optimizer, name, config),
                 recipe::Kind::Schedule => check(&registry, Kind::Schedule, name, config),
@@ -88,6 +154,32 @@ impl Plugins {
             result.map_err(|message| ConfigProblem { key: None, message })
         }));
         catalog
+    }
+
+    /// Whether only the worker process has this plugin.
+    fn is_elsewhere(&self, kind: Kind, name: &str) -> bool {
+        self.prober.is_some()
+            && self.registry.find(kind, name).is_none()
+            && self
+                .entries
+                .iter()
+                .any(|e| e.kind == kind && e.name == name)
+    }
+
+    /// Has the worker process make an instance and call its hooks.
+    fn try_elsewhere(
+        &self,
+        kind: Kind,
+        name: &str,
+        config: &Value,
+    ) -> std::result::Result<(), String> {
+        let Some(prober) = &self.prober else {
+            return Ok(());
+        };
+        let mut prober = prober.lock().unwrap_or_else(PoisonError::into_inner);
+        prober
+            .try_config(kind, name, config)
+            .map_err(|e| e.to_string())
     }
 
     /// Makes the recipe's objectives, each with the recipe's weight.
@@ -136,6 +228,17 @@ impl Plugins {
                 Ok(Box::new(made) as Box<dyn StoppingRule>)
             })
             .collect()
+    }
+}
+
+/// The host's word for a recipe's kind.
+fn host_kind(kind: recipe::Kind) -> Kind {
+    match kind {
+        recipe::Kind::Objective => Kind::Objective,
+        recipe::Kind::Optimizer => Kind::Optimizer,
+        recipe::Kind::Schedule => Kind::Schedule,
+        recipe::Kind::StoppingRule => Kind::StoppingRule,
+        recipe::Kind::Operator => Kind::Operator,
     }
 }
 

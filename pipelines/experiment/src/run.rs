@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ablate_recipe::{Arm, Loaded, Recipe};
 use ablate_train::FileError;
+use ablate_validator::process::Program;
 
 use crate::data::{DataSet, DataStore};
-use crate::error::{ExperimentError, Result};
+use crate::error::{ExperimentError, LastSeen, Result};
 use crate::events::{Event, Progress};
+use crate::isolated::{self, Isolated};
 use crate::plugins::Plugins;
 use crate::result::{Status, TrialResult};
 use crate::store::{RunStore, TrialStore};
@@ -27,6 +29,9 @@ pub struct RunOptions {
     pub fresh: bool,
     /// Threads; 0 = all cores.
     pub threads: usize,
+    /// How this program is started as a worker. Then a trial that uses loaded plugins runs in a process of
+    /// its own, to the same bits, and takes nobody along when it crashes. None: all run in this process.
+    pub worker: Option<Program>,
 }
 
 impl Default for RunOptions {
@@ -35,6 +40,7 @@ impl Default for RunOptions {
             runs: PathBuf::from("runs"),
             fresh: false,
             threads: 0,
+            worker: None,
         }
     }
 }
@@ -137,22 +143,45 @@ pub fn run(
             summary.interrupted = true;
             break;
         }
-        let outcome = data
-            .get(&planned.arm.recipe.data)
-            .inspect(|set| announce(planned.arm, set, progress))
-            .and_then(|set| {
-                let input = TrialInput {
+        let place = Place {
+            number: i + 1,
+            trials: plan.len(),
+        };
+        let loaded = plugins.loaded_in(&[&planned.arm.recipe, recipe]);
+        let outcome = match &options.worker {
+            Some(program) if !loaded.is_empty() => isolated::run(
+                &Isolated {
+                    program,
                     arm: planned.arm,
+                    baseline: recipe,
                     seed: planned.seed,
-                    number: i + 1,
-                    trials: plan.len(),
-                    data: &set,
-                    backend: &*backend,
-                    plugins,
+                    number: place.number,
+                    trials: place.trials,
+                    threads: options.threads,
                     store: &planned.store,
-                };
-                trial::run(&input, recipe, progress, interrupt)
-            });
+                    lock: store.lock(),
+                    because: &loaded.join(", "),
+                },
+                progress,
+                interrupt,
+            ),
+            _ => data
+                .get(&planned.arm.recipe.data)
+                .inspect(|set| announce(planned.arm, set, progress))
+                .and_then(|set| {
+                    let input = TrialInput {
+                        arm: planned.arm,
+                        seed: planned.seed,
+                        number: place.number,
+                        trials: place.trials,
+                        data: &set,
+                        backend: &*backend,
+                        plugins,
+                        store: &planned.store,
+                    };
+                    trial::run(&input, recipe, progress, interrupt)
+                }),
+        };
         match outcome {
             Ok(TrialEnd::Interrupted) => {
                 summary.interrupted = true;
@@ -179,6 +208,12 @@ pub fn run(
         }
     }
     Ok(summary)
+}
+
+/// Where a trial stands among the others.
+struct Place {
+    number: usize,
+    trials: usize,
 }
 
 struct Planned<'a> {
@@ -226,7 +261,8 @@ fn is_done(value: &serde_json::Value, arm: &Arm, baseline: &Recipe, at: &Path) -
     })
 }
 
-fn announce(arm: &Arm, set: &DataSet, progress: &mut dyn Progress) {
+/// Says what an arm's data set means for the comparison.
+pub(crate) fn announce(arm: &Arm, set: &DataSet, progress: &mut dyn Progress) {
     if !set.comparable {
         progress.event(Event::Warning(&format!(
             "arm {} has its own tokenizer, so its losses per token do not compare with the baseline's",
@@ -235,7 +271,8 @@ fn announce(arm: &Arm, set: &DataSet, progress: &mut dyn Progress) {
     }
 }
 
-fn is_disk(error: &ExperimentError) -> bool {
+/// Whether an error is the disk's, which every later trial would meet, too.
+pub(crate) fn is_disk(error: &ExperimentError) -> bool {
     use ablate_bert::BertError;
     use ablate_train::checkpoint::CheckpointError;
     use ablate_train::TrainError;
@@ -244,11 +281,16 @@ fn is_disk(error: &ExperimentError) -> bool {
         ExperimentError::File(e) | ExperimentError::Train(TrainError::File(e)) => full(e),
         ExperimentError::Train(TrainError::Checkpoint(CheckpointError::File(e))) => full(e),
         ExperimentError::Bert(BertError::Io { .. }) => true,
+        ExperimentError::Elsewhere { disk, .. } => *disk,
         _ => false,
     }
 }
 
 fn failure(planned: &Planned<'_>, error: &ExperimentError, baseline: &Recipe) -> TrialResult {
+    let last = match error {
+        ExperimentError::Died { last, .. } => *last,
+        _ => LastSeen::default(),
+    };
     TrialResult {
         arm: planned.arm.name.clone(),
         data: planned.arm.data.clone(),
@@ -257,11 +299,11 @@ fn failure(planned: &Planned<'_>, error: &ExperimentError, baseline: &Recipe) ->
         status: Status::Failed,
         stopped_by: "error".to_owned(),
         reason: error.to_string(),
-        steps: 0,
-        tokens: 0,
+        steps: last.steps,
+        tokens: last.tokens,
         flops: 0.0,
-        seconds: 0.0,
-        parameters: 0,
+        seconds: last.seconds,
+        parameters: last.parameters,
         validation: None,
         test: None,
         diagnosis: Vec::new(),

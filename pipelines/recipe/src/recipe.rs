@@ -62,6 +62,15 @@ impl Recipe {
             serde_json::to_value(self).map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
         serde_yaml::to_string(&value)
     }
+
+    /// Takes back what [`Recipe::to_yaml`] wrote, to the bit and without a look at files or plugins.
+    ///
+    /// # Errors
+    /// Text that is no such recipe.
+    pub fn from_yaml(text: &str) -> Result<Self, serde_yaml::Error> {
+        let value: Value = serde_yaml::from_str(text)?;
+        serde_json::from_value(value).map_err(<serde_yaml::Error as serde::de::Error>::custom)
+    }
 }
 
 /// Where to compute.

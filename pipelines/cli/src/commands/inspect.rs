@@ -25,6 +25,7 @@ struct Trial {
 impl Trial {
     fn load(args: &TrialArgs) -> Result<Self, Failure> {
         let (loaded, plugins) = load(&args.recipe, &[])?;
+        let plugins = plugins.open().map_err(Failure::running)?;
         let Some(arm) = loaded.arms.iter().position(|a| a.name == args.arm) else {
             let known: Vec<&str> = loaded.arms.iter().map(|a| a.name.as_str()).collect();
             return Err(Failure::usage(ExperimentError::Unknown {
