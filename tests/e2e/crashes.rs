@@ -88,17 +88,17 @@ fn a_crash_in_the_middle_leaves_every_other_trial_and_the_report() {
         let result = json(trial.join("result.json"));
         assert_eq!(result["status"], "failed");
         assert_eq!(result["stopped_by"], "error");
-        assert_eq!(result["steps"], 49);
+        assert_eq!(result["steps"], 50);
         let reason = result["reason"].as_str().unwrap();
         for part in [
-            "died after step 49",
+            "died after step 50",
             "SIGSEGV",
             "the stopping rule `bomb` from",
             "bomb/bomb",
         ] {
             assert!(reason.contains(part), "{part}: {reason}");
         }
-        assert!(metrics(&trial).len() >= 49);
+        assert!(metrics(&trial).len() >= 50);
     }
     for page in ["report.html", "report.md"] {
         let page = read(folder.path("runs/tiny").join(page));

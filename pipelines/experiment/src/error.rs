@@ -58,6 +58,14 @@ pub enum ExperimentError {
         /// The loaded plugins that it uses, in words.
         because: String,
     },
+    /// The process that prepared the data ended before it was done.
+    #[error("the process that prepared the data died: {death}. It was a process of its own because the data uses {because}")]
+    DataDied {
+        /// How it ended.
+        death: String,
+        /// The loaded plugins that the data uses, in words.
+        because: String,
+    },
     /// A trial failed in its own process.
     #[error("{message}")]
     Elsewhere {

@@ -1,4 +1,4 @@
-//! A trial in a process of its own: the parent's side.
+//! A trial, or the data, in a process of its own: the parent's side.
 //!
 //! Owns what becomes of a trial whose process dies. Must not know how a trial is run.
 
@@ -6,33 +6,97 @@ use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ablate_datasets::curate::OperatorReport;
 use ablate_recipe::{Arm, Recipe};
 use ablate_train::MetricsRow;
 use ablate_validator::process::{Errors, Limits, Program, Worker};
 
+use crate::data::CorpusFacts;
 use crate::error::{ExperimentError, LastSeen, Result};
 use crate::events::{Event, Progress};
+use crate::plugins::Plugins;
 use crate::store::TrialStore;
 use crate::trial::{fingerprint, TrialEnd};
-use crate::wire::{Message, Order, INTERRUPT};
+use crate::wire::{self, Message, Order, TrialOrder, INTERRUPT};
 use crate::worker::WORK;
 
 /// How often the interrupt flag is looked at while the child says nothing.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// What is the same for all processes of a run.
+pub(crate) struct Office<'a> {
+    pub program: &'a Program,
+    pub plugins: &'a Plugins,
+    pub baseline: &'a Recipe,
+    /// The lock of the run, which the child holds along with this process: should this one be killed, nobody
+    /// else begins in the folder before the child has saved itself.
+    pub lock: &'a File,
+}
+
+impl Office<'_> {
+    fn start(&self, trial: Option<TrialOrder>) -> Result<Worker> {
+        let order = Order {
+            plugins: self.plugins.paths().to_vec(),
+            files: self.plugins.files(),
+            baseline: wire::write(self.baseline)?,
+            trial,
+        };
+        let mut worker = Worker::start(
+            self.program,
+            WORK,
+            Limits::NONE,
+            Errors::Shown,
+            Some(self.lock),
+        )
+        .map_err(|source| ExperimentError::Start { source })?;
+        worker.send(&order);
+        Ok(worker)
+    }
+}
+
+/// Prepares the baseline's data in a process of its own, for what is to be known of it; a trial does so again.
+///
+/// # Errors
+/// What is wrong with the data, or the process's end.
+pub(crate) fn data(
+    office: &Office<'_>,
+    because: &str,
+    progress: &mut dyn Progress,
+) -> Result<(CorpusFacts, Vec<OperatorReport>)> {
+    let mut worker = office.start(None)?;
+    loop {
+        let message = worker
+            .receive()
+            .map_err(|death| ExperimentError::DataDied {
+                death: death.to_string(),
+                because: because.to_owned(),
+            })?;
+        match message {
+            Message::Data { facts, curation } => {
+                let facts = serde_yaml::from_str(&facts).map_err(|e| {
+                    ExperimentError::Recipe(format!(
+                        "the facts about the corpus are unreadable: {e}"
+                    ))
+                })?;
+                return Ok((facts, curation));
+            }
+            Message::Failed { message, disk } => {
+                return Err(ExperimentError::Elsewhere { message, disk })
+            }
+            Message::Working(what) => progress.event(Event::Working(&what)),
+            _ => {}
+        }
+    }
+}
+
 /// A trial for another process.
 pub(crate) struct Isolated<'a> {
-    pub program: &'a Program,
     pub arm: &'a Arm,
-    pub baseline: &'a Recipe,
     pub seed: u64,
     pub number: usize,
     pub trials: usize,
     pub threads: usize,
     pub store: &'a TrialStore,
-    /// The lock of the run, which the child holds along with this process: should this one be killed, nobody
-    /// else begins in the folder before the child has saved itself.
-    pub lock: &'a File,
     /// The plugins that are the reason, in words.
     pub because: &'a str,
 }
@@ -42,33 +106,23 @@ pub(crate) struct Isolated<'a> {
 /// # Errors
 /// What ended the trial: an error of its own, or its process's end.
 pub(crate) fn run(
+    office: &Office<'_>,
     trial: &Isolated<'_>,
     progress: &mut dyn Progress,
     interrupt: &AtomicBool,
 ) -> Result<TrialEnd> {
-    let (recipe, baseline) = Order::recipes(trial.arm, trial.baseline)?;
-    let start = |e| ExperimentError::Start { source: e };
-    let mut worker = Worker::start(
-        trial.program,
-        WORK,
-        Limits::NONE,
-        Errors::Shown,
-        Some(trial.lock),
-    )
-    .map_err(start)?;
-    worker.send(&Order {
+    let mut worker = office.start(Some(TrialOrder {
         name: trial.arm.name.clone(),
         data: trial.arm.data.clone(),
         model: trial.arm.model.clone(),
-        recipe,
-        baseline,
-        fingerprint: fingerprint(&trial.arm.recipe, trial.baseline),
+        recipe: wire::write(&trial.arm.recipe)?,
+        fingerprint: fingerprint(&trial.arm.recipe, office.baseline),
         seed: trial.seed,
         number: trial.number,
         trials: trial.trials,
         threads: trial.threads,
         folder: trial.store.root().to_owned(),
-    });
+    }))?;
     let mut last = LastSeen::default();
     let mut told = false;
     loop {
@@ -115,6 +169,8 @@ pub(crate) fn run(
             Message::Warning(text) => progress.event(Event::Warning(&text)),
             Message::Done(result) => return Ok(TrialEnd::Done(result)),
             Message::Interrupted => return Ok(TrialEnd::Interrupted),
+            // The answer to another order.
+            Message::Data { .. } => {}
             Message::Failed { message, disk } => {
                 return Err(ExperimentError::Elsewhere { message, disk })
             }

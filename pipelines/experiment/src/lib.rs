@@ -5,6 +5,7 @@
 //! go to a [`Progress`]) or how a report is made: reports read the records from the disk.
 
 mod batches;
+mod curation;
 mod data;
 mod device;
 pub mod environment;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ablate_datasets::curate;
-use ablate_host::{CatalogueEntry, Kind, Origin, Registry};
+use ablate_host::{CatalogueEntry, Kind, OperatorPlugin, Origin, Registry};
 use ablate_recipe::{self as recipe, Catalog, ConfigProblem};
 use ablate_train::{
     Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch, Schedule,
@@ -57,9 +57,11 @@ impl Plugins {
         let mut plugins = Self::built_in()?;
         let mut wrong = Vec::new();
         for (i, path) in paths.iter().enumerate() {
-            if let Err(error) = prober.load(path) {
-                wrong.push((i, error.to_string()));
-            }
+            let problem = match prober.load(path) {
+                Ok(entries) => clash(&entries),
+                Err(error) => Some(error.to_string()),
+            };
+            wrong.extend(problem.map(|problem| (i, problem)));
         }
         let all = plugins.entries.iter().chain(prober.entries());
         plugins.entries = all.cloned().collect();
@@ -80,23 +82,59 @@ impl Plugins {
         Ok(Self::of(registry, &self.paths))
     }
 
-    /// The loaded plugins that these recipes name, in words.
-    pub fn loaded_in(&self, recipes: &[&recipe::Recipe]) -> Vec<String> {
-        let named = |entry: &CatalogueEntry| {
-            recipes.iter().any(|r| match entry.kind {
-                Kind::Objective => r.objectives.iter().any(|o| o.name == entry.name),
-                Kind::Optimizer => r.optimizer.name == entry.name,
-                Kind::Schedule => r.schedule.name == entry.name,
-                Kind::StoppingRule => r.stop.iter().any(|s| s.name == entry.name),
-                Kind::Operator => r.data.curate.iter().any(|c| c.name == entry.name),
-                Kind::Unknown => false,
-            })
-        };
+    /// The loaded plugins that a trial of this arm needs, in words: those that its recipe names, and the
+    /// operators of the baseline's data, on which every arm's tokenizer depends.
+    pub fn loaded_for(&self, arm: &recipe::Recipe, baseline: &recipe::Recipe) -> Vec<String> {
+        self.loaded(|kind, name| match kind {
+            Kind::Objective => arm.objectives.iter().any(|o| o.name == name),
+            Kind::Optimizer => arm.optimizer.name == name,
+            Kind::Schedule => arm.schedule.name == name,
+            Kind::StoppingRule => arm.stop.iter().any(|s| s.name == name),
+            Kind::Operator => [arm, baseline].iter().any(|r| curates(&r.data, name)),
+            Kind::Unknown => false,
+        })
+    }
+
+    /// The loaded operators that data needs, in words.
+    pub fn loaded_for_data(&self, data: &recipe::Data) -> Vec<String> {
+        self.loaded(|kind, name| kind == Kind::Operator && curates(data, name))
+    }
+
+    fn loaded(&self, needed: impl Fn(Kind, &str) -> bool) -> Vec<String> {
         self.entries
             .iter()
-            .filter(|e| matches!(e.origin, Origin::File { .. }) && named(e))
+            .filter(|e| matches!(e.origin, Origin::File { .. }) && needed(e.kind, &e.name))
             .map(|e| format!("the {} `{}` {}", e.kind, e.name, e.origin))
             .collect()
+    }
+
+    /// The files that plugins came from, each once, as they were when they were looked at.
+    pub fn files(&self) -> Vec<Origin> {
+        let mut files: Vec<Origin> = Vec::new();
+        for entry in self.entries.iter() {
+            if entry.origin != Origin::BuiltIn && !files.contains(&entry.origin) {
+                files.push(entry.origin.clone());
+            }
+        }
+        files
+    }
+
+    /// The paths that were given.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Whether a plugin in this process offers a data operator.
+    pub fn has_operator(&self, name: &str) -> bool {
+        self.registry.find(Kind::Operator, name).is_some()
+    }
+
+    /// Makes a data operator.
+    ///
+    /// # Errors
+    /// When the plugin refuses its config.
+    pub fn operator(&self, named: &recipe::Component) -> Result<OperatorPlugin> {
+        Ok(self.registry.make_operator(&named.name, &named.config)?)
     }
 
     /// The built-in plugins and those at `paths`. What cannot be loaded is told by its index.
@@ -107,9 +145,12 @@ impl Plugins {
         let mut registry = Registry::with_builtins()?;
         let mut wrong = Vec::new();
         for (i, path) in paths.iter().enumerate() {
-            if let Err(error) = registry.load_path(path) {
-                wrong.push((i, error.to_string()));
-            }
+            let before = registry.catalogue().len();
+            let problem = match registry.load_path(path) {
+                Ok(()) => clash(&registry.catalogue()[before..]),
+                Err(error) => Some(error.to_string()),
+            };
+            wrong.extend(problem.map(|problem| (i, problem)));
         }
         Ok((Self::of(registry, paths), wrong))
     }
@@ -149,6 +190,9 @@ impl Plugins {
                 recipe::Kind::Optimizer => check(&registry, Kind::Optimizer, name, config),
                 recipe::Kind::Schedule => check(&registry, Kind::Schedule, name, config),
                 recipe::Kind::StoppingRule => check(&registry, Kind::StoppingRule, name, config),
+                recipe::Kind::Operator if registry.find(Kind::Operator, name).is_some() => {
+                    check(&registry, Kind::Operator, name, config)
+                }
                 recipe::Kind::Operator => curate::validate(name, config).map_err(|e| e.to_string()),
             };
             result.map_err(|message| ConfigProblem { key: None, message })
@@ -229,6 +273,23 @@ impl Plugins {
             })
             .collect()
     }
+}
+
+fn curates(data: &recipe::Data, operator: &str) -> bool {
+    data.curate.iter().any(|c| c.name == operator)
+}
+
+/// What is wrong with entries that have the name of an operator which the data crate brings: a recipe could
+/// not tell the two apart.
+fn clash(entries: &[CatalogueEntry]) -> Option<String> {
+    let clashes = |e: &&CatalogueEntry| {
+        e.kind == Kind::Operator && curate::operator_names().any(|name| name == e.name)
+    };
+    let entry = entries.iter().find(clashes)?;
+    Some(format!(
+        "there are two data operators called `{}`: one built in, one {}; rename yours",
+        entry.name, entry.origin
+    ))
 }
 
 /// The host's word for a recipe's kind.

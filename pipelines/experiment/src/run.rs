@@ -6,14 +6,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ablate_datasets::curate::OperatorReport;
 use ablate_recipe::{Arm, Loaded, Recipe};
 use ablate_train::FileError;
 use ablate_validator::process::Program;
 
-use crate::data::{DataSet, DataStore};
+use crate::data::{CorpusFacts, DataSet, DataStore};
 use crate::error::{ExperimentError, LastSeen, Result};
 use crate::events::{Event, Progress};
-use crate::isolated::{self, Isolated};
+use crate::isolated::{self, Isolated, Office};
 use crate::plugins::Plugins;
 use crate::result::{Status, TrialResult};
 use crate::store::{RunStore, TrialStore};
@@ -117,23 +118,30 @@ pub fn run(
         &environment::look(threads, backend.description()),
     )?;
 
-    progress.event(Event::Working("reading the corpus"));
-    let mut data = DataStore::new(&recipe.data, PathBuf::new())?;
-    let facts = data.facts();
-    progress.event(Event::DataReady {
-        summary: &format!(
-            "{}: {} documents ({} train, {} validation, {} test), {} tokens, vocabulary {}, unigram entropy {:.3} nats",
-            facts.name,
-            facts.documents,
-            facts.train_documents,
-            facts.validation_documents,
-            facts.test_documents,
-            facts.tokens,
-            facts.vocabulary,
-            facts.unigram_entropy_nats
-        ),
+    let office = options.worker.as_ref().map(|program| Office {
+        program,
+        plugins,
+        baseline: recipe,
+        lock: store.lock(),
     });
-    store.write_json("experiment.json", &record(loaded, &data))?;
+    progress.event(Event::Working("reading the corpus"));
+    let because = plugins.loaded_for_data(&recipe.data).join(", ");
+    let mut data = match &office {
+        // Then no trial is for this process.
+        Some(office) if !because.is_empty() => {
+            let (facts, curation) = isolated::data(office, &because, progress)?;
+            say_ready(&facts, progress);
+            store.write_json("experiment.json", &record(loaded, &facts, &curation))?;
+            None
+        }
+        _ => {
+            let data = DataStore::with_plugins(&recipe.data, PathBuf::new(), plugins)?;
+            say_ready(data.facts(), progress);
+            let curation = &data.baseline().curation;
+            store.write_json("experiment.json", &record(loaded, data.facts(), curation))?;
+            Some(data)
+        }
+    };
 
     for (i, planned) in plan.iter().enumerate() {
         if planned.done {
@@ -143,37 +151,32 @@ pub fn run(
             summary.interrupted = true;
             break;
         }
-        let place = Place {
-            number: i + 1,
-            trials: plan.len(),
-        };
-        let loaded = plugins.loaded_in(&[&planned.arm.recipe, recipe]);
-        let outcome = match &options.worker {
-            Some(program) if !loaded.is_empty() => isolated::run(
+        let needed = plugins.loaded_for(&planned.arm.recipe, recipe).join(", ");
+        let isolated = office.as_ref().filter(|_| !needed.is_empty());
+        let outcome = match (isolated, &mut data) {
+            (Some(office), _) => isolated::run(
+                office,
                 &Isolated {
-                    program,
                     arm: planned.arm,
-                    baseline: recipe,
                     seed: planned.seed,
-                    number: place.number,
-                    trials: place.trials,
+                    number: i + 1,
+                    trials: plan.len(),
                     threads: options.threads,
                     store: &planned.store,
-                    lock: store.lock(),
-                    because: &loaded.join(", "),
+                    because: &needed,
                 },
                 progress,
                 interrupt,
             ),
-            _ => data
+            (None, Some(data)) => data
                 .get(&planned.arm.recipe.data)
                 .inspect(|set| announce(planned.arm, set, progress))
                 .and_then(|set| {
                     let input = TrialInput {
                         arm: planned.arm,
                         seed: planned.seed,
-                        number: place.number,
-                        trials: place.trials,
+                        number: i + 1,
+                        trials: plan.len(),
                         data: &set,
                         backend: &*backend,
                         plugins,
@@ -181,6 +184,12 @@ pub fn run(
                     };
                     trial::run(&input, recipe, progress, interrupt)
                 }),
+            // The baseline's data is elsewhere only where a loaded operator makes it, and that
+            // operator is needed by every trial.
+            (None, None) => Err(ExperimentError::Recipe(
+                "the data was prepared in another process, which this trial does not use"
+                    .to_owned(),
+            )),
         };
         match outcome {
             Ok(TrialEnd::Interrupted) => {
@@ -210,10 +219,20 @@ pub fn run(
     Ok(summary)
 }
 
-/// Where a trial stands among the others.
-struct Place {
-    number: usize,
-    trials: usize,
+fn say_ready(facts: &CorpusFacts, progress: &mut dyn Progress) {
+    progress.event(Event::DataReady {
+        summary: &format!(
+            "{}: {} documents ({} train, {} validation, {} test), {} tokens, vocabulary {}, unigram entropy {:.3} nats",
+            facts.name,
+            facts.documents,
+            facts.train_documents,
+            facts.validation_documents,
+            facts.test_documents,
+            facts.tokens,
+            facts.vocabulary,
+            facts.unigram_entropy_nats
+        ),
+    });
 }
 
 struct Planned<'a> {
@@ -313,7 +332,7 @@ fn failure(planned: &Planned<'_>, error: &ExperimentError, baseline: &Recipe) ->
 }
 
 /// `experiment.json`.
-fn record(loaded: &Loaded, data: &DataStore) -> serde_json::Value {
+fn record(loaded: &Loaded, facts: &CorpusFacts, curation: &[OperatorReport]) -> serde_json::Value {
     let arms: Vec<serde_json::Value> = loaded
         .arms
         .iter()
@@ -336,8 +355,8 @@ fn record(loaded: &Loaded, data: &DataStore) -> serde_json::Value {
         "pipeline": loaded.recipe.pipeline,
         "arms": arms,
         "seeds": loaded.recipe.seeds,
-        "corpus": data.facts(),
-        "curation": data.baseline().curation,
+        "corpus": facts,
+        "curation": curation,
         "objectives": objectives,
         "report": loaded.recipe.report,
     })

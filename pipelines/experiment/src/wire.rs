@@ -1,4 +1,4 @@
-//! What a trial's own process and the process of the run say to each other.
+//! What the process of the run and a process of its own for a trial, or for the data, say to each other.
 //!
 //! Owns the messages. Must not know how they travel, nor what is done about them.
 //!
@@ -6,7 +6,9 @@
 
 use std::path::PathBuf;
 
-use ablate_recipe::{Arm, ArmKind, Recipe};
+use ablate_datasets::curate::OperatorReport;
+use ablate_host::Origin;
+use ablate_recipe::{Arm, ArmKind, Catalog, Recipe};
 use ablate_train::{MetricsRow, Split};
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +16,22 @@ use crate::error::{ExperimentError, Result};
 use crate::events::Event;
 use crate::result::TrialResult;
 
-/// A trial to run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What is to be done, and all that it needs.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
+    /// Paths of plugins, as the recipe has them.
+    pub plugins: Vec<PathBuf>,
+    /// The files behind them, as the parent's worker has seen them; they must be the same still.
+    pub files: Vec<Origin>,
+    /// The baseline's recipe, as YAML.
+    pub baseline: String,
+    /// The trial to run. None: prepare the baseline's data and tell of it.
+    pub trial: Option<TrialOrder>,
+}
+
+/// A trial to run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TrialOrder {
     /// Name of the arm.
     pub name: String,
     /// Its data intervention.
@@ -25,8 +40,6 @@ pub(crate) struct Order {
     pub model: Option<String>,
     /// Its recipe, as YAML.
     pub recipe: String,
-    /// The baseline's recipe, as YAML.
-    pub baseline: String,
     /// Hash of the settings, as the parent has it; the child must come to the same.
     pub fingerprint: String,
     pub seed: u64,
@@ -38,25 +51,23 @@ pub(crate) struct Order {
     pub folder: PathBuf,
 }
 
-impl Order {
-    /// Writes the parts that are recipes.
-    pub fn recipes(arm: &Arm, baseline: &Recipe) -> Result<(String, String)> {
-        let yaml = |recipe: &Recipe| {
-            recipe.to_yaml().map_err(|e| {
-                ExperimentError::Recipe(format!("cannot hand the recipe to another process: {e}"))
-            })
-        };
-        Ok((yaml(&arm.recipe)?, yaml(baseline)?))
-    }
+/// A recipe on its way out.
+pub(crate) fn write(recipe: &Recipe) -> Result<String> {
+    recipe.to_yaml().map_err(|e| {
+        ExperimentError::Recipe(format!("cannot hand the recipe to another process: {e}"))
+    })
+}
 
-    /// The arm and the baseline.
-    pub fn read(&self) -> Result<(Arm, Recipe)> {
-        let recipe = |text: &str| {
-            Recipe::from_yaml(text).map_err(|e| {
-                ExperimentError::Recipe(format!("the recipe did not arrive whole: {e}"))
-            })
-        };
-        let arm = Arm {
+/// A recipe that came in.
+pub(crate) fn read(text: &str, catalog: &Catalog) -> Result<Recipe> {
+    Recipe::from_yaml(text, catalog)
+        .map_err(|e| ExperimentError::Recipe(format!("the recipe did not arrive whole: {e}")))
+}
+
+impl TrialOrder {
+    /// The arm.
+    pub fn arm(&self, catalog: &Catalog) -> Result<Arm> {
+        Ok(Arm {
             name: self.name.clone(),
             kind: match (&self.data, &self.model) {
                 (None, None) => ArmKind::Baseline,
@@ -66,9 +77,8 @@ impl Order {
             },
             data: self.data.clone(),
             model: self.model.clone(),
-            recipe: recipe(&self.recipe)?,
-        };
-        Ok((arm, recipe(&self.baseline)?))
+            recipe: read(&self.recipe, catalog)?,
+        })
     }
 }
 
@@ -95,6 +105,11 @@ pub(crate) enum Message {
     Done(Box<TrialResult>),
     /// The trial has saved itself.
     Interrupted,
+    /// The data is prepared: facts as YAML, and what each operator did.
+    Data {
+        facts: String,
+        curation: Vec<OperatorReport>,
+    },
     /// The trial cannot go on. `disk`: nor can any other.
     Failed {
         message: String,

@@ -1,7 +1,7 @@
-//! A trial in a process of its own: the child's side.
+//! A trial, or the data, in a process of its own: the child's side.
 //!
-//! Owns the way from an order to a trial of [`crate::run()`] as it would run in the parent, to the same bits. Must not
-//! know why it is here.
+//! Owns the way from an order to a trial of [`crate::run()`] as it would run in the parent, to the same bits. Must
+//! not know why it is here.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::plugins::Plugins;
 use crate::run::{announce, is_disk};
 use crate::store::TrialStore;
 use crate::trial::{self, TrialEnd, TrialInput};
-use crate::wire::{Message, Order, INTERRUPT};
+use crate::wire::{self, Message, Order, INTERRUPT};
 
 /// Name of this work, as [`Channel::open`] gives it.
 pub const WORK: &str = "trial";
@@ -26,7 +26,7 @@ pub const WORK: &str = "trial";
 /// Exit code where the parent ended in haste; nobody looks at it.
 const ABANDONED: i32 = 3;
 
-/// Runs the trial that the parent orders.
+/// Does what the parent orders.
 ///
 /// # Errors
 /// When the channel breaks.
@@ -38,15 +38,11 @@ pub fn serve(channel: Channel) -> io::Result<()> {
         return Ok(());
     };
     let interrupt = watch(inbox);
-    let end = trial(&order, &mut Reporter { out: &mut out }, &interrupt);
-    out.send(&match end {
-        Ok(TrialEnd::Done(result)) => Message::Done(result),
-        Ok(TrialEnd::Interrupted) => Message::Interrupted,
-        Err(error) => Message::Failed {
-            disk: is_disk(&error),
-            message: error.to_string(),
-        },
-    })
+    let done = work(&order, &mut Reporter { out: &mut out }, &interrupt);
+    out.send(&done.unwrap_or_else(|error| Message::Failed {
+        disk: is_disk(&error),
+        message: error.to_string(),
+    }))
 }
 
 /// A flag that the parent raises, by a word or by its end. A second word, or an end after the word, ends
@@ -80,33 +76,53 @@ impl Progress for Reporter<'_> {
     }
 }
 
-fn trial(order: &Order, progress: &mut dyn Progress, interrupt: &AtomicBool) -> Result<TrialEnd> {
-    let (arm, baseline) = order.read()?;
-    let fingerprint = trial::fingerprint(&arm.recipe, &baseline);
-    if fingerprint != order.fingerprint {
-        return Err(ExperimentError::Recipe(format!(
-            "the recipe of this trial changed on its way to the process that runs it: {fingerprint} is not {}",
-            order.fingerprint
-        )));
-    }
-    let (plugins, wrong) = Plugins::load(&baseline.plugins)?;
+fn work(order: &Order, progress: &mut dyn Progress, interrupt: &AtomicBool) -> Result<Message> {
+    let (plugins, wrong) = Plugins::load(&order.plugins)?;
     if let Some((_, message)) = wrong.into_iter().next() {
         return Err(ExperimentError::Recipe(message));
     }
-    let backend = device::open(baseline.device, order.threads)?;
+    if plugins.files() != order.files {
+        return Err(ExperimentError::Recipe(
+            "a plugin's file is another one than when the run began; run again when its build is done"
+                .to_owned(),
+        ));
+    }
+    let catalog = plugins.catalog();
+    let baseline = wire::read(&order.baseline, &catalog)?;
     progress.event(Event::Working("reading the corpus"));
-    let mut store = DataStore::new(&baseline.data, PathBuf::new())?;
+    let mut store = DataStore::with_plugins(&baseline.data, PathBuf::new(), &plugins)?;
+    let Some(trial) = &order.trial else {
+        let facts = serde_yaml::to_string(store.facts()).map_err(|e| {
+            ExperimentError::Recipe(format!("cannot write the facts about the corpus: {e}"))
+        })?;
+        return Ok(Message::Data {
+            facts,
+            curation: store.baseline().curation.clone(),
+        });
+    };
+    let arm = trial.arm(&catalog)?;
+    let fingerprint = trial::fingerprint(&arm.recipe, &baseline);
+    if fingerprint != trial.fingerprint {
+        return Err(ExperimentError::Recipe(format!(
+            "the recipe of this trial changed on its way to the process that runs it: {fingerprint} is not {}",
+            trial.fingerprint
+        )));
+    }
+    let backend = device::open(baseline.device, trial.threads)?;
     let data = store.get(&arm.recipe.data)?;
     announce(&arm, &data, progress);
     let input = TrialInput {
         arm: &arm,
-        seed: order.seed,
-        number: order.number,
-        trials: order.trials,
+        seed: trial.seed,
+        number: trial.number,
+        trials: trial.trials,
         data: &data,
         backend: &*backend,
         plugins: &plugins,
-        store: &TrialStore::at(order.folder.clone()),
+        store: &TrialStore::at(trial.folder.clone()),
     };
-    trial::run(&input, &baseline, progress, interrupt)
+    Ok(match trial::run(&input, &baseline, progress, interrupt)? {
+        TrialEnd::Done(result) => Message::Done(result),
+        TrialEnd::Interrupted => Message::Interrupted,
+    })
 }

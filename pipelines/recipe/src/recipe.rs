@@ -9,7 +9,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::catalog::Catalog;
 use crate::component::{Component, Objective, Optimizer};
+use crate::resolve::keep_own_configs;
 
 /// A pipeline with every default filled in.
 ///
@@ -63,13 +65,17 @@ impl Recipe {
         serde_yaml::to_string(&value)
     }
 
-    /// Takes back what [`Recipe::to_yaml`] wrote, to the bit and without a look at files or plugins.
+    /// Takes back what [`Recipe::to_yaml`] wrote, to the bit, without a look at files. The catalog is the one that
+    /// the recipe was checked against.
     ///
     /// # Errors
     /// Text that is no such recipe.
-    pub fn from_yaml(text: &str) -> Result<Self, serde_yaml::Error> {
+    pub fn from_yaml(text: &str, catalog: &Catalog) -> Result<Self, serde_yaml::Error> {
         let value: Value = serde_yaml::from_str(text)?;
-        serde_json::from_value(value).map_err(<serde_yaml::Error as serde::de::Error>::custom)
+        let mut recipe: Self = serde_json::from_value(value)
+            .map_err(<serde_yaml::Error as serde::de::Error>::custom)?;
+        keep_own_configs(&mut recipe, catalog);
+        Ok(recipe)
     }
 }
 

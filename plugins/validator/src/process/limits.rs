@@ -18,8 +18,10 @@ pub struct Limits {
 /// Processor seconds of one request unless said otherwise.
 const PROCESSOR_S: u64 = 20;
 
-/// Waiting takes this many times as long as computing before it counts as hanging.
+/// What waits without computing is given this much longer, as other programs may have the processor.
 const PATIENCE: f64 = 6.0;
+/// And this much in any case.
+const PATIENCE_S: f64 = 30.0;
 
 impl Limits {
     /// No bounds.
@@ -51,7 +53,7 @@ impl Limits {
     pub fn with_seconds(self, seconds: u64) -> Self {
         Limits {
             processor_s: Some(seconds),
-            answer_s: Some(seconds as f64 * PATIENCE),
+            answer_s: Some(PATIENCE_S + seconds as f64 * PATIENCE),
             ..self
         }
     }
