@@ -176,6 +176,92 @@ fn a_trial_in_a_process_of_its_own_gives_the_same_bits() {
 }
 
 #[test]
+fn an_operator_that_crashes_on_a_document_ends_in_words() {
+    let folder = Folder::new();
+    // Not on the few documents on which it is tried.
+    let library = plugin(
+        &folder,
+        "picky",
+        "operator",
+        &[(
+            "const int32_t *offsets =",
+            "if (batch->length > 10) abort();\n  const int32_t *offsets =",
+        )],
+    );
+    // In the baseline every trial needs it, in an arm only that arm does.
+    let curate = "data:\n  curate: [{picky: {}}]\n  source";
+    with_plugin(
+        &folder,
+        "all.yaml",
+        &library,
+        &[("data:\n  source", curate)],
+    );
+    let done = folder
+        .ablate(&["run", "all.yaml", "--runs", "all"])
+        .exits(1);
+    for part in [
+        "the process that prepared the data died",
+        "SIGABRT",
+        "`picky`",
+    ] {
+        assert!(done.stderr.contains(part), "{part}: {done}");
+    }
+    with_plugin(
+        &folder,
+        "one.yaml",
+        &library,
+        &[(
+            "experiment:\n",
+            "experiment:\n  data:\n    picked: {\"data.curate+\": [{picky: {}}]}\n  design: one_at_a_time\n",
+        )],
+    );
+    let done = folder.ablate(&["run", "one.yaml", "--seed", "1"]).exits(1);
+    assert!(done.stdout.contains("1 trial failed"), "{done}");
+    let status = |arm| json(folder.trial("runs", arm, 1).join("result.json"))["status"].clone();
+    assert_eq!(status("baseline"), "finished");
+    assert_eq!(status("wider"), "finished");
+    assert_eq!(status("picked"), "failed");
+}
+
+/// An operator of the baseline: the data is prepared in other processes throughout.
+#[test]
+fn data_from_another_process_is_recorded_as_from_this_one() {
+    let folder = Folder::new();
+    let library = plugin(&folder, "long_ones", "operator", &[]);
+    let curate = "data:\n  curate: [{long_ones: {words: 60}}, {exact_dedup: {}}]\n  source";
+    with_plugin(
+        &folder,
+        "own.yaml",
+        &library,
+        &[("data:\n  source", curate)],
+    );
+    let run = |runs: &str, more: &[&str]| {
+        let arguments = [&["run", "own.yaml", "--seed", "1", "--runs", runs], more].concat();
+        folder.ablate(&arguments).exits(0)
+    };
+    run("own", &[]);
+    run("here", &["--in-process"]);
+    let record = |runs: &str| json(folder.path(&format!("{runs}/tiny/experiment.json")));
+    assert_eq!(record("own"), record("here"));
+    let curation = record("own")["curation"].clone();
+    assert_eq!(curation[0]["operator"], "long_ones");
+    assert!(curation[0]["documents_out"].as_u64() < curation[0]["documents_in"].as_u64());
+    for arm in ["baseline", "wider"] {
+        assert_same_trial(&folder.trial("own", arm, 1), &folder.trial("here", arm, 1));
+    }
+    // A name that the data crate has cannot be a plugin's.
+    let library = plugin(&folder, "min_words", "operator", &[]);
+    let done = folder
+        .ablate(&["plugin", "list", library.to_str().unwrap()])
+        .exits(2);
+    assert!(
+        done.stderr
+            .contains("two data operators called `min_words`"),
+        "{done}"
+    );
+}
+
+#[test]
 #[cfg(unix)]
 fn an_interrupt_reaches_a_trial_in_a_process_of_its_own() {
     use std::process::Stdio;
