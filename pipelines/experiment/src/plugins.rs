@@ -89,7 +89,7 @@ impl Plugins {
             Kind::Objective => arm.objectives.iter().any(|o| o.name == name),
             Kind::Optimizer => arm.optimizer.name == name,
             Kind::Schedule => arm.schedule.name == name,
-            Kind::StoppingRule => arm.stop.iter().any(|s| s.name == name),
+            Kind::StoppingRule => arm.stop.iter().any(|s| s.uses(name)),
             Kind::Operator => [arm, baseline].iter().any(|r| curates(&r.data, name)),
             Kind::Unknown => false,
         })

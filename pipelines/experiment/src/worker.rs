@@ -108,7 +108,7 @@ fn work(order: &Order, progress: &mut dyn Progress, interrupt: &AtomicBool) -> R
             trial.fingerprint
         )));
     }
-    let backend = device::open(baseline.device, trial.threads)?;
+    let backend = device::open(baseline.device, baseline.precision, trial.threads)?;
     let data = store.get(&arm.recipe.data)?;
     announce(&arm, &data, progress);
     let input = TrialInput {

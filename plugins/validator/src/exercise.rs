@@ -116,6 +116,8 @@ fn stopping_rule(made: &mut dyn StoppingRule, doing: &mut dyn FnMut(&str)) -> Re
         let event = Event {
             step,
             tokens: 100 * step,
+            flops: step as f64 * 1e9,
+            seconds: step as f64 * 0.1,
             split,
             metrics: &metrics,
         };

@@ -1,7 +1,7 @@
 //! The hidden command `worker`: this program as a process in which a plugin may die.
 
 use ablate_experiment::open_device;
-use ablate_recipe::Device;
+use ablate_recipe::{Device, Precision};
 use ablate_validator::process::{Channel, Program};
 use ablate_validator::{check, probe};
 
@@ -27,7 +27,7 @@ pub fn worker() -> Outcome {
     let done = match work.as_str() {
         probe::WORK => probe::serve(channel),
         check::WORK => {
-            let backend = open_device(Device::Cpu, 1).map_err(Failure::running)?;
+            let backend = open_device(Device::Cpu, Precision::F32, 1).map_err(Failure::running)?;
             check::serve(channel, &*backend)
         }
         ablate_experiment::worker::WORK => ablate_experiment::worker::serve(channel),

@@ -17,6 +17,8 @@ impl Seen {
         Event {
             step: self.step,
             tokens: self.step * 4096,
+            flops: self.step as f64 * 1e9,
+            seconds: self.step as f64 * 0.1,
             split: self.split,
             metrics: &self.metrics,
         }

@@ -100,6 +100,8 @@ fn trace(made: &mut Made, hop: bool) -> Trace {
                     rule.observe(&Event {
                         step,
                         tokens: step,
+                        flops: step as f64 * 1e9,
+                        seconds: step as f64 * 0.1,
                         split: if step % 4 == 0 {
                             Split::Validation
                         } else {
