@@ -228,7 +228,7 @@ fn an_operator_that_crashes_on_a_document_ends_in_words() {
 fn data_from_another_process_is_recorded_as_from_this_one() {
     let folder = Folder::new();
     let library = plugin(&folder, "long_ones", "operator", &[]);
-    let curate = "data:\n  curate: [{long_ones: {words: 60}}, {exact_dedup: {}}]\n  source";
+    let curate = "data:\n  curate: [{long_ones: {words: 130}}, {exact_dedup: {}}]\n  source";
     with_plugin(
         &folder,
         "own.yaml",
