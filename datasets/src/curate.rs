@@ -1,49 +1,37 @@
-//! Curation: named operators that take documents out of a split, each with a report.
+//! Curation: operators that remove or rewrite documents of a split, each with a report.
 //!
-//! Operators run on the training split, in the order of the recipe. What they took out, and from how
-//! many, is part of the run's record: a data intervention must be seen to have done something.
+//! Owns the order of operators, what they may do, and the account of what they did: it is part of the
+//! run's record, for a data intervention must be seen to have done something. Must not know any
+//! operator; whoever has them brings them as an [`Operator`].
 
-use std::collections::{BTreeMap, HashSet};
-
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use crate::split::canonical;
 use crate::{DataError, Document, Result};
 
-/// How many ids of removed documents a report quotes.
+/// How many ids of removed and of rewritten documents a report quotes.
 pub const EXAMPLES: usize = 5;
 
-/// One operator of a recipe: a map of one key, `{exact_dedup: {ignore_case: false}}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "BTreeMap<String, Value>", into = "BTreeMap<String, Value>")]
-pub struct Step {
-    /// The operator's name, one of [`operator_names`].
-    pub name: String,
-    /// Its options.
-    pub options: Value,
+/// What becomes of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays as it is.
+    Keep,
+    /// It is removed.
+    Remove,
+    /// It stays with another text. A document is never blank: one without text is removed.
+    Rewrite(String),
 }
 
-impl TryFrom<BTreeMap<String, Value>> for Step {
-    type Error = String;
+/// A configured operator. It sees the documents of one split once, in order, and may remember.
+pub trait Operator {
+    /// Name as in the recipe.
+    fn name(&self) -> &str;
 
-    fn try_from(map: BTreeMap<String, Value>) -> Result<Self, String> {
-        let count = map.len();
-        match map.into_iter().next() {
-            Some((name, options)) if count == 1 => Ok(Step { name, options }),
-            _ => Err(format!(
-                "expected one operator as `{{name: {{options}}}}`, found {count} keys"
-            )),
-        }
-    }
-}
-
-impl From<Step> for BTreeMap<String, Value> {
-    fn from(step: Step) -> Self {
-        BTreeMap::from([(step.name, step.options)])
-    }
+    /// Says what becomes of each of these documents, which come after those of earlier calls.
+    ///
+    /// # Errors
+    /// What went wrong, in a sentence.
+    fn apply(&mut self, documents: &[Document]) -> Result<Vec<Fate>, String>;
 }
 
 /// What an operator did.
@@ -55,208 +43,109 @@ pub struct OperatorReport {
     pub documents_in: usize,
     /// Documents after.
     pub documents_out: usize,
+    /// Documents after that have another text than before.
+    pub documents_rewritten: usize,
     /// Ids of the first [`EXAMPLES`] removed documents.
     pub removed: Vec<String>,
+    /// Ids of the first [`EXAMPLES`] rewritten documents.
+    pub rewritten: Vec<String>,
 }
 
-/// A configured operator: says of one document after another whether it stays.
-trait Operator {
-    fn keep(&mut self, document: &Document) -> bool;
-}
-
-/// Keeps the first of documents with the same text.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ExactDedup {
-    ignore_case: bool,
-    ignore_whitespace: bool,
-    /// SHA-256 of the texts seen: two texts count as equal if 256 bits agree.
-    #[serde(skip)]
-    seen: HashSet<[u8; 32]>,
-}
-
-impl Default for ExactDedup {
-    fn default() -> Self {
-        ExactDedup {
-            ignore_case: true,
-            ignore_whitespace: true,
-            seen: HashSet::new(),
-        }
-    }
-}
-
-impl Operator for ExactDedup {
-    fn keep(&mut self, document: &Document) -> bool {
-        let text = canonical(&document.text, self.ignore_case, self.ignore_whitespace);
-        self.seen.insert(Sha256::digest(text.as_bytes()).into())
-    }
-}
-
-/// Removes documents of fewer words.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MinWords {
-    words: usize,
-}
-
-impl Operator for MinWords {
-    fn keep(&mut self, document: &Document) -> bool {
-        words(document) >= self.words
-    }
-}
-
-/// Removes documents of more words.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MaxWords {
-    words: usize,
-}
-
-impl Operator for MaxWords {
-    fn keep(&mut self, document: &Document) -> bool {
-        words(document) <= self.words
-    }
-}
-
-/// Removes documents in which one word takes too large a part of all words, such as a page of
-/// "buy buy buy" or a broken record.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MaxRepetition {
-    /// The largest allowed share of the most frequent word, in `(0, 1]`.
-    fraction: f64,
-}
-
-impl Operator for MaxRepetition {
-    fn keep(&mut self, document: &Document) -> bool {
-        let mut counts: std::collections::HashMap<&str, usize> = Default::default();
-        for word in document.text.split_whitespace() {
-            *counts.entry(word).or_default() += 1;
-        }
-        let most = counts.values().copied().max().unwrap_or(0);
-        most as f64 <= self.fraction * words(document) as f64
-    }
-}
-
-fn words(document: &Document) -> usize {
-    document.text.split_whitespace().count()
-}
-
-type Build = fn(&str, &Value) -> Result<Box<dyn Operator>>;
-
-const OPERATORS: [(&str, Build); 4] = [
-    ("exact_dedup", |name, options| {
-        boxed::<ExactDedup>(name, options)
-    }),
-    ("max_repetition", |name, options| {
-        let operator: MaxRepetition = parse(name, options)?;
-        if operator.fraction > 0.0 && operator.fraction <= 1.0 {
-            return Ok(Box::new(operator));
-        }
-        Err(DataError::OperatorOptions {
-            name: name.to_owned(),
-            message: format!(
-                "fraction is {}; expected a number above 0, up to 1",
-                operator.fraction
-            ),
-        })
-    }),
-    ("max_words", |name, options| {
-        boxed::<MaxWords>(name, options)
-    }),
-    ("min_words", |name, options| {
-        boxed::<MinWords>(name, options)
-    }),
-];
-
-fn parse<T: DeserializeOwned>(name: &str, options: &Value) -> Result<T> {
-    // `{exact_dedup: }` is null in YAML; it means no options.
-    let options = match options {
-        Value::Null => Value::Object(Default::default()),
-        other => other.clone(),
-    };
-    serde_json::from_value(options).map_err(|e| DataError::OperatorOptions {
-        name: name.to_owned(),
-        message: e.to_string(),
-    })
-}
-
-fn boxed<T: Operator + DeserializeOwned + 'static>(
-    name: &str,
-    options: &Value,
-) -> Result<Box<dyn Operator>> {
-    Ok(Box::new(parse::<T>(name, options)?))
-}
-
-fn build(name: &str, options: &Value) -> Result<Box<dyn Operator>> {
-    match OPERATORS.iter().find(|(known, _)| *known == name) {
-        Some((_, build)) => build(name, options),
-        None => Err(DataError::UnknownOperator {
-            name: name.to_owned(),
-            known: operator_names().collect::<Vec<_>>().join(", "),
-        }),
-    }
-}
-
-/// The names of all operators, sorted.
-pub fn operator_names() -> impl Iterator<Item = &'static str> {
-    OPERATORS.iter().map(|(name, _)| *name)
-}
-
-/// Checks an operator's name and options without running it.
+/// Runs operators in order over a split's documents.
 ///
 /// # Errors
-///
-/// An unknown name, an unknown, missing or mistyped option, a value out of range.
-pub fn validate(name: &str, options: &Value) -> Result<()> {
-    build(name, options).map(|_| ())
-}
-
-/// Runs `steps` in order over `documents`.
-///
-/// # Errors
-///
-/// As [`validate`]; or nothing is left.
-pub fn apply(
-    documents: Vec<Document>,
-    steps: &[Step],
+/// An operator that fails, or that leaves nothing.
+pub fn apply<'o>(
+    mut documents: Vec<Document>,
+    operators: impl IntoIterator<Item = Box<dyn Operator + 'o>>,
 ) -> Result<(Vec<Document>, Vec<OperatorReport>)> {
-    let mut operators = steps
-        .iter()
-        .map(|step| Ok((step.name.as_str(), build(&step.name, &step.options)?)))
-        .collect::<Result<Vec<_>>>()?;
-    let mut documents = documents;
     let mut reports = Vec::new();
-    for (name, operator) in &mut operators {
-        let mut report = OperatorReport {
-            operator: (*name).to_owned(),
-            documents_in: documents.len(),
-            documents_out: 0,
-            removed: Vec::new(),
-        };
-        documents.retain(|document| {
-            let keep = operator.keep(document);
-            if !keep && report.removed.len() < EXAMPLES {
-                report.removed.push(document.id.clone());
-            }
-            keep
-        });
-        report.documents_out = documents.len();
-        if documents.is_empty() {
-            return Err(DataError::EmptyCorpus {
-                origin: format!("curate: {name}"),
-                detail: format!("it removed all {} document(s)", report.documents_in),
-            });
-        }
+    for mut operator in operators {
+        let (kept, report) = run(documents, &mut *operator)?;
+        documents = kept;
         reports.push(report);
     }
     Ok((documents, reports))
 }
 
+fn run(
+    documents: Vec<Document>,
+    operator: &mut dyn Operator,
+) -> Result<(Vec<Document>, OperatorReport)> {
+    let failed = |message: String, name: &str| DataError::Operator {
+        name: name.to_owned(),
+        message,
+    };
+    let fates = operator
+        .apply(&documents)
+        .map_err(|message| failed(message, operator.name()))?;
+    if fates.len() != documents.len() {
+        let message = format!(
+            "it answered for {} of {} documents",
+            fates.len(),
+            documents.len()
+        );
+        return Err(failed(message, operator.name()));
+    }
+    let mut report = OperatorReport {
+        operator: operator.name().to_owned(),
+        documents_in: documents.len(),
+        documents_out: 0,
+        documents_rewritten: 0,
+        removed: Vec::new(),
+        rewritten: Vec::new(),
+    };
+    let note = |ids: &mut Vec<String>, id: &str| {
+        if ids.len() < EXAMPLES {
+            ids.push(id.to_owned());
+        }
+    };
+    let mut kept = Vec::with_capacity(documents.len());
+    for (mut document, fate) in documents.into_iter().zip(fates) {
+        match fate {
+            Fate::Keep => {}
+            Fate::Rewrite(text) if !text.trim().is_empty() => {
+                if text != document.text {
+                    report.documents_rewritten += 1;
+                    note(&mut report.rewritten, &document.id);
+                    document.text = text;
+                }
+            }
+            Fate::Remove | Fate::Rewrite(_) => {
+                note(&mut report.removed, &document.id);
+                continue;
+            }
+        }
+        kept.push(document);
+    }
+    report.documents_out = kept.len();
+    if kept.is_empty() {
+        return Err(DataError::EmptyCorpus {
+            origin: format!("curate: {}", report.operator),
+            detail: format!("it removed all {} document(s)", report.documents_in),
+        });
+    }
+    Ok((kept, report))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    struct By(&'static str, fn(&Document) -> Fate);
+
+    impl Operator for By {
+        fn name(&self) -> &str {
+            self.0
+        }
+        fn apply(&mut self, documents: &[Document]) -> Result<Vec<Fate>, String> {
+            match self.0 {
+                "broken" => Err("no batteries".to_owned()),
+                "lazy" => Ok(vec![]),
+                _ => Ok(documents.iter().map(self.1).collect()),
+            }
+        }
+    }
 
     fn documents(texts: &[&str]) -> Vec<Document> {
         texts
@@ -269,63 +158,64 @@ mod tests {
             .collect()
     }
 
-    fn run(texts: &[&str], steps: Value) -> Result<(Vec<String>, Vec<OperatorReport>)> {
-        let steps: Vec<Step> = serde_json::from_value(steps).unwrap();
-        let (kept, reports) = apply(documents(texts), &steps)?;
-        Ok((kept.into_iter().map(|d| d.id).collect(), reports))
+    fn run(texts: &[&str], operators: Vec<By>) -> Result<(Vec<String>, Vec<OperatorReport>)> {
+        let operators = operators
+            .into_iter()
+            .map(|o| Box::new(o) as Box<dyn Operator>);
+        let (kept, reports) = apply(documents(texts), operators)?;
+        Ok((
+            kept.into_iter()
+                .map(|d| format!("{} {}", d.id, d.text))
+                .collect(),
+            reports,
+        ))
+    }
+
+    fn short(document: &Document) -> Fate {
+        if document.text.len() < 2 {
+            Fate::Remove
+        } else {
+            Fate::Keep
+        }
+    }
+
+    fn lower(document: &Document) -> Fate {
+        Fate::Rewrite(document.text.to_lowercase().replace("void", " "))
     }
 
     #[test]
-    fn exact_dedup_keeps_the_first_and_minds_its_options() {
-        let texts = ["One two", "one  two\n", "three", "One two"];
-        let (kept, reports) = run(&texts, json!([{"exact_dedup": {}}])).unwrap();
-        assert_eq!(kept, ["d0", "d2"]);
-        assert_eq!((reports[0].documents_in, reports[0].documents_out), (4, 2));
-        assert_eq!(reports[0].removed, ["d1", "d3"]);
-        let strict = json!([{"exact_dedup": {"ignore_case": false}}]);
-        assert_eq!(run(&texts, strict).unwrap().0, ["d0", "d1", "d2"]);
-        let strict = json!([{"exact_dedup": {"ignore_whitespace": false}}]);
-        assert_eq!(run(&texts, strict).unwrap().0, ["d0", "d1", "d2"]);
-        let null = json!([{ "exact_dedup": null }]);
-        assert_eq!(run(&texts, null).unwrap().0, ["d0", "d2"]);
+    fn operators_run_in_order_and_account_for_every_document() {
+        let texts = ["a", "One", "two", "VOID", "b", "Six"];
+        let (kept, reports) = run(&texts, vec![By("short", short), By("lower", lower)]).unwrap();
+        assert_eq!(kept, ["d1 one", "d2 two", "d5 six"]);
+        assert_eq!((reports[0].documents_in, reports[0].documents_out), (6, 4));
+        assert_eq!(reports[0].removed, ["d0", "d4"]);
+        assert_eq!(reports[0].documents_rewritten, 0);
+        // Rewritten to the same is not rewritten, rewritten to nothing is removed.
+        let second = OperatorReport {
+            operator: "lower".into(),
+            documents_in: 4,
+            documents_out: 3,
+            documents_rewritten: 2,
+            removed: vec!["d3".into()],
+            rewritten: vec!["d1".into(), "d5".into()],
+        };
+        assert_eq!(reports[1], second);
+        assert_eq!(run(&texts, vec![]).unwrap().1, []);
     }
 
     #[test]
-    fn length_and_repetition_operators_run_in_order() {
-        let texts = ["a", "a b c", "a b c d e f", "a a a b"];
-        let steps = json!([{"min_words": {"words": 2}}, {"max_words": {"words": 4}}, {"max_repetition": {"fraction": 0.5}}]);
-        let (kept, reports) = run(&texts, steps).unwrap();
-        assert_eq!(kept, ["d1"]);
-        let counts: Vec<_> = reports
-            .iter()
-            .map(|r| (r.documents_in, r.documents_out))
-            .collect();
-        assert_eq!(counts, [(4, 3), (3, 2), (2, 1)]);
-    }
-
-    #[test]
-    fn mistakes_are_named_before_any_work() {
-        for (name, options, expected) in [
-            ("exact_dedupe", json!({}), "exact_dedup, max_repetition"),
-            ("min_words", json!({}), "words"),
-            ("min_words", json!({"words": -1}), "-1"),
-            ("min_words", json!({"words": 1, "chars": 2}), "chars"),
-            ("max_repetition", json!({"fraction": 1.5}), "1.5"),
-            ("exact_dedup", json!({"seen": []}), "seen"),
+    fn an_operator_that_fails_or_leaves_nothing_is_named() {
+        for (operator, expected) in [
+            (By("broken", short), "curate: broken: no batteries"),
+            (
+                By("lazy", short),
+                "curate: lazy: it answered for 0 of 2 documents",
+            ),
+            (By("short", |_| Fate::Remove), "all 2"),
         ] {
-            let message = validate(name, &options).unwrap_err().to_string();
+            let message = run(&["a", "b"], vec![operator]).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }
-        assert!(operator_names().all(|n| !matches!(
-            validate(n, &json!({})),
-            Err(DataError::UnknownOperator { .. })
-        )));
-        assert!(serde_json::from_value::<Step>(json!({"a": {}, "b": {}})).is_err());
-    }
-
-    #[test]
-    fn removing_everything_is_an_error() {
-        let e = run(&["a", "b"], json!([{"min_words": {"words": 9}}])).unwrap_err();
-        assert!(e.to_string().contains("all 2"), "{e}");
     }
 }

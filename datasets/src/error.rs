@@ -143,21 +143,12 @@ pub enum DataError {
         documents: usize,
     },
 
-    /// A curation operator that does not exist.
-    #[error("curate: no operator `{name}`; known are {known}")]
-    UnknownOperator {
-        /// The name asked for.
-        name: String,
-        /// The known names.
-        known: String,
-    },
-
-    /// Options that a curation operator does not take.
+    /// A curation operator that fails.
     #[error("curate: {name}: {message}")]
-    OperatorOptions {
+    Operator {
         /// The operator.
         name: String,
-        /// What is wrong.
+        /// What went wrong.
         message: String,
     },
 

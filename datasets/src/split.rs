@@ -76,24 +76,17 @@ pub fn split(documents: Vec<Document>, validation: f64, test: f64) -> Result<Spl
 
 /// The first 53 bits of the SHA-256 of the text's canonical form, as a number in `[0, 1)`.
 fn position(text: &str) -> f64 {
-    let digest = Sha256::digest(canonical(text, true, true).as_bytes());
+    let digest = Sha256::digest(canonical(text).as_bytes());
     let mut first = [0u8; 8];
     first.copy_from_slice(&digest[..8]);
     (u64::from_be_bytes(first) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The text with case and/or runs of white space made equal: two texts with one canonical form are
-/// copies of each other.
-pub(crate) fn canonical(text: &str, ignore_case: bool, ignore_whitespace: bool) -> String {
-    let mut out = if ignore_whitespace {
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
-    } else {
-        text.to_owned()
-    };
-    if ignore_case {
-        out = out.to_lowercase();
-    }
-    out
+/// The text with case and runs of white space made equal: two texts with one canonical form are copies
+/// of each other.
+fn canonical(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").to_lowercase()
 }
 
 #[cfg(test)]

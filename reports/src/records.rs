@@ -332,6 +332,11 @@ fn flatten(prefix: &str, value: &Value, facts: &mut Vec<(String, String)>) {
                 flatten(&key, value, facts);
             }
         }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for (i, item) in items.iter().enumerate() {
+                flatten(&format!("{prefix}.{i}"), item, facts);
+            }
+        }
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(plain).collect();
             facts.push((prefix.to_string(), items.join(", ")));

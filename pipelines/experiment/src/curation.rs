@@ -1,85 +1,52 @@
-//! Curation of a training split: built-in operators and those of plugins, in the order of the recipe.
+//! Curation of a training split by the operators that a recipe names, all of them plugins.
 //!
-//! Owns who is asked for a name. Must not know what an operator looks for.
+//! Owns the way from the host's operators to the data crate's. Must not know what an operator looks
+//! for.
 
-use ablate_datasets::curate::{self, OperatorReport, Step, EXAMPLES};
-use ablate_datasets::{DataError, Document};
-use ablate_host::Fate;
+use ablate_datasets::curate::{self, Fate, Operator, OperatorReport};
+use ablate_datasets::Document;
+use ablate_host::OperatorPlugin;
 use ablate_recipe::Component;
 
 use crate::error::Result;
 use crate::plugins::Plugins;
 
-/// Applies operators to documents, and says what each did. Without plugins there are the built-in ones alone.
+/// Applies operators to documents in the order of the recipe, and says what each did.
 ///
 /// # Errors
 /// An operator that nobody has, refuses its options, fails, or removes everything.
 pub(crate) fn apply(
-    mut documents: Vec<Document>,
+    documents: Vec<Document>,
     operators: &[Component],
-    plugins: Option<&Plugins>,
+    plugins: &Plugins,
 ) -> Result<(Vec<Document>, Vec<OperatorReport>)> {
-    let mut reports = Vec::new();
-    for operator in operators {
-        let plugin = plugins.filter(|plugins| plugins.has_operator(&operator.name));
-        let report = match plugin {
-            Some(plugins) => by_plugin(&mut documents, operator, plugins)?,
-            None => {
-                let step = Step {
-                    name: operator.name.clone(),
-                    options: operator.config.clone(),
-                };
-                let (kept, report) = curate::apply(std::mem::take(&mut documents), &[step])?;
-                documents = kept;
-                reports.extend(report);
-                continue;
-            }
-        };
-        reports.push(report);
-    }
-    Ok((documents, reports))
+    let made = operators
+        .iter()
+        .map(|named| Ok(Box::new(ByPlugin(plugins.operator(named)?)) as Box<dyn Operator>))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(curate::apply(documents, made)?)
 }
 
-fn by_plugin(
-    documents: &mut Vec<Document>,
-    operator: &Component,
-    plugins: &Plugins,
-) -> Result<OperatorReport> {
-    let mut made = plugins.operator(operator)?;
-    let borrowed: Vec<(&str, &str)> = documents
-        .iter()
-        .map(|d| (d.id.as_str(), d.text.as_str()))
-        .collect();
-    let fates = made.apply(&borrowed)?;
-    let documents_in = documents.len();
-    let mut removed = Vec::new();
-    let mut kept = Vec::with_capacity(documents_in);
-    for (mut document, fate) in documents.drain(..).zip(fates) {
-        match fate {
-            Fate::Keep => {}
-            // A document is never blank; one that is rewritten to nothing is removed.
-            Fate::Rewrite(text) if !text.trim().is_empty() => document.text = text,
-            Fate::Remove | Fate::Rewrite(_) => {
-                if removed.len() < EXAMPLES {
-                    removed.push(document.id);
-                }
-                continue;
-            }
-        }
-        kept.push(document);
+struct ByPlugin(OperatorPlugin);
+
+impl Operator for ByPlugin {
+    fn name(&self) -> &str {
+        self.0.name()
     }
-    if kept.is_empty() {
-        return Err(DataError::EmptyCorpus {
-            origin: format!("curate: {}", operator.name),
-            detail: format!("it removed all {documents_in} document(s)"),
-        }
-        .into());
+
+    fn apply(&mut self, documents: &[Document]) -> std::result::Result<Vec<Fate>, String> {
+        let borrowed: Vec<(&str, &str)> = documents
+            .iter()
+            .map(|d| (d.id.as_str(), d.text.as_str()))
+            .collect();
+        let fates = self.0.apply(&borrowed).map_err(|e| e.to_string())?;
+        Ok(fates
+            .into_iter()
+            .map(|fate| match fate {
+                ablate_host::Fate::Keep => Fate::Keep,
+                ablate_host::Fate::Remove => Fate::Remove,
+                ablate_host::Fate::Rewrite(text) => Fate::Rewrite(text),
+            })
+            .collect())
     }
-    *documents = kept;
-    Ok(OperatorReport {
-        operator: operator.name.clone(),
-        documents_in,
-        documents_out: documents.len(),
-        removed,
-    })
 }

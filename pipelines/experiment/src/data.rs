@@ -91,7 +91,7 @@ struct Baseline {
 /// Prepares the data of arms, each distinct piece once.
 pub struct DataStore {
     base: PathBuf,
-    plugins: Option<Plugins>,
+    plugins: Plugins,
     /// Split corpora by their source, as long as the store lives.
     corpora: HashMap<String, Arc<Splits>>,
     sets: HashMap<String, DataSet>,
@@ -99,23 +99,12 @@ pub struct DataStore {
 }
 
 impl DataStore {
-    /// Reads and prepares the baseline's data, without operators of plugins. Relative paths count from `base`.
+    /// Reads and prepares the baseline's data. Relative paths count from `base`.
     ///
     /// # Errors
-    /// When the corpus cannot be read, is too small to split, or the tokenizer cannot be trained.
-    pub fn new(baseline: &recipe::Data, base: PathBuf) -> Result<Self> {
-        Self::make(baseline, base, None)
-    }
-
-    /// As [`DataStore::new`], with the operators of plugins, too.
-    ///
-    /// # Errors
-    /// Also when an operator fails.
-    pub fn with_plugins(baseline: &recipe::Data, base: PathBuf, plugins: &Plugins) -> Result<Self> {
-        Self::make(baseline, base, Some(plugins))
-    }
-
-    fn make(baseline: &recipe::Data, base: PathBuf, plugins: Option<&Plugins>) -> Result<Self> {
+    /// When the corpus cannot be read, is too small to split, an operator fails, or the tokenizer
+    /// cannot be trained.
+    pub fn new(baseline: &recipe::Data, base: PathBuf, plugins: &Plugins) -> Result<Self> {
         let corpus = read(&source(&baseline.source)?, &base)?;
         let Corpus {
             name,
@@ -164,7 +153,7 @@ impl DataStore {
         };
         Ok(DataStore {
             base,
-            plugins: plugins.cloned(),
+            plugins: plugins.clone(),
             corpora: HashMap::from([(key(&baseline.source), Arc::new(splits.clone()))]),
             sets: HashMap::from([(key(baseline), set.clone())]),
             baseline: Baseline {
@@ -222,8 +211,8 @@ impl DataStore {
                 splits
             }
         };
-        let plugins = self.plugins.as_ref();
-        let (documents, curation) = curation::apply(splits.train.clone(), &data.curate, plugins)?;
+        let (documents, curation) =
+            curation::apply(splits.train.clone(), &data.curate, &self.plugins)?;
         let same_tokenizer = data.tokenizer == self.baseline.recipe.tokenizer;
         let (tokenizer, validation, test) = if same_tokenizer {
             (

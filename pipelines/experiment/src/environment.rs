@@ -2,6 +2,7 @@
 //!
 //! Owns what is looked up on the machine. Must not change anything there.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde::Serialize;
@@ -27,6 +28,24 @@ pub struct Environment {
     pub device: String,
     /// Commit of the working folder, if it is a git repository; `+` when files are changed.
     pub git: Option<String>,
+    /// Libraries that plugins were loaded from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<Library>,
+}
+
+/// A library of plugins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Library {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// SHA-256 of its bytes when it was loaded, in hexadecimal.
+    pub sha256: String,
+    /// Name of its plugin.
+    pub plugin: String,
+    /// The plugin's version.
+    pub version: String,
+    /// Plugin ABI that it was built with: `1.0`.
+    pub abi: String,
 }
 
 /// Looks around.
@@ -41,6 +60,7 @@ pub fn look(threads: usize, device: String) -> Environment {
         threads,
         device,
         git: git(),
+        plugins: Vec::new(),
     }
 }
 

@@ -116,7 +116,7 @@ pub(crate) fn run(
         data: trial.arm.data.clone(),
         model: trial.arm.model.clone(),
         recipe: wire::write(&trial.arm.recipe)?,
-        fingerprint: fingerprint(&trial.arm.recipe, office.baseline),
+        fingerprint: fingerprint(&trial.arm.recipe, office.baseline, office.plugins),
         seed: trial.seed,
         number: trial.number,
         trials: trial.trials,

@@ -30,7 +30,7 @@ pub use data::{CorpusFacts, DataSet, DataStore};
 pub use device::{default_threads, open as open_device, reference, why_no_gpu};
 pub use error::{ExperimentError, LastSeen, Result};
 pub use events::{Event, Progress, Silent};
-pub use plugins::Plugins;
+pub use plugins::{LoadedPlugin, Plugins};
 pub use result::{Status, TrialResult};
 pub use run::{run, RunOptions, RunSummary};
 pub use store::{RunStore, TrialStore};

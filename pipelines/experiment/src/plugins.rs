@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ablate_datasets::curate;
 use ablate_host::{CatalogueEntry, Kind, OperatorPlugin, Origin, Registry};
 use ablate_recipe::{self as recipe, Catalog, ConfigProblem};
 use ablate_train::{
@@ -14,9 +13,53 @@ use ablate_train::{
     Schedule, Stop, StoppingRule,
 };
 use ablate_validator::probe::Prober;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::environment::Library;
 use crate::error::Result;
+
+/// Something of a loaded library that a trial uses, for its record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedPlugin {
+    /// What it is.
+    pub kind: Kind,
+    /// The name by which the recipe has it.
+    pub name: String,
+    /// Name of the plugin.
+    pub plugin: String,
+    /// The plugin's own version.
+    pub version: String,
+    /// The library.
+    pub path: PathBuf,
+    /// SHA-256 of the library, in hexadecimal.
+    pub sha256: String,
+}
+
+impl LoadedPlugin {
+    fn of(entry: &CatalogueEntry) -> Option<Self> {
+        match &entry.origin {
+            Origin::BuiltIn => None,
+            Origin::File { path, sha256 } => Some(LoadedPlugin {
+                kind: entry.kind,
+                name: entry.name.clone(),
+                plugin: entry.plugin.clone(),
+                version: entry.version.clone(),
+                path: path.clone(),
+                sha256: sha256.clone(),
+            }),
+        }
+    }
+}
+
+/// Several of them in a sentence.
+pub(crate) fn in_words(loaded: &[LoadedPlugin]) -> String {
+    let words: Vec<String> = loaded
+        .iter()
+        .map(|l| format!("the {} `{}` from `{}`", l.kind, l.name, l.path.display()))
+        .collect();
+    words.join(", ")
+}
 
 /// The plugins that are at hand: the built-in ones and those that the recipe loads.
 #[derive(Clone)]
@@ -57,11 +100,9 @@ impl Plugins {
         let mut plugins = Self::built_in()?;
         let mut wrong = Vec::new();
         for (i, path) in paths.iter().enumerate() {
-            let problem = match prober.load(path) {
-                Ok(entries) => clash(&entries),
-                Err(error) => Some(error.to_string()),
-            };
-            wrong.extend(problem.map(|problem| (i, problem)));
+            if let Err(error) = prober.load(path) {
+                wrong.push((i, error.to_string()));
+            }
         }
         let all = plugins.entries.iter().chain(prober.entries());
         plugins.entries = all.cloned().collect();
@@ -82,9 +123,9 @@ impl Plugins {
         Ok(Self::of(registry, &self.paths))
     }
 
-    /// The loaded plugins that a trial of this arm needs, in words: those that its recipe names, and the
-    /// operators of the baseline's data, on which every arm's tokenizer depends.
-    pub fn loaded_for(&self, arm: &recipe::Recipe, baseline: &recipe::Recipe) -> Vec<String> {
+    /// What a trial of this arm needs of loaded plugins: that which its recipe names, and the operators of
+    /// the baseline's data, on which every arm's tokenizer depends.
+    pub fn loaded_for(&self, arm: &recipe::Recipe, baseline: &recipe::Recipe) -> Vec<LoadedPlugin> {
         self.loaded(|kind, name| match kind {
             Kind::Objective => arm.objectives.iter().any(|o| o.name == name),
             Kind::Optimizer => arm.optimizer.name == name,
@@ -95,16 +136,16 @@ impl Plugins {
         })
     }
 
-    /// The loaded operators that data needs, in words.
-    pub fn loaded_for_data(&self, data: &recipe::Data) -> Vec<String> {
+    /// The loaded operators that data needs.
+    pub fn loaded_for_data(&self, data: &recipe::Data) -> Vec<LoadedPlugin> {
         self.loaded(|kind, name| kind == Kind::Operator && curates(data, name))
     }
 
-    fn loaded(&self, needed: impl Fn(Kind, &str) -> bool) -> Vec<String> {
+    fn loaded(&self, needed: impl Fn(Kind, &str) -> bool) -> Vec<LoadedPlugin> {
         self.entries
             .iter()
-            .filter(|e| matches!(e.origin, Origin::File { .. }) && needed(e.kind, &e.name))
-            .map(|e| format!("the {} `{}` {}", e.kind, e.name, e.origin))
+            .filter(|e| needed(e.kind, &e.name))
+            .filter_map(LoadedPlugin::of)
             .collect()
     }
 
@@ -119,14 +160,28 @@ impl Plugins {
         files
     }
 
+    /// The files with what is in them, for the record of the environment.
+    pub fn libraries(&self) -> Vec<Library> {
+        let mut libraries: Vec<Library> = Vec::new();
+        for entry in self.entries.iter() {
+            if let Origin::File { path, sha256 } = &entry.origin {
+                if libraries.iter().all(|l| l.path != *path) {
+                    libraries.push(Library {
+                        path: path.clone(),
+                        sha256: sha256.clone(),
+                        plugin: entry.plugin.clone(),
+                        version: entry.version.clone(),
+                        abi: format!("{}.{}", entry.abi.0, entry.abi.1),
+                    });
+                }
+            }
+        }
+        libraries
+    }
+
     /// The paths that were given.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
-    }
-
-    /// Whether a plugin in this process offers a data operator.
-    pub fn has_operator(&self, name: &str) -> bool {
-        self.registry.find(Kind::Operator, name).is_some()
     }
 
     /// Makes a data operator.
@@ -145,12 +200,9 @@ impl Plugins {
         let mut registry = Registry::with_builtins()?;
         let mut wrong = Vec::new();
         for (i, path) in paths.iter().enumerate() {
-            let before = registry.catalogue().len();
-            let problem = match registry.load_path(path) {
-                Ok(()) => clash(&registry.catalogue()[before..]),
-                Err(error) => Some(error.to_string()),
-            };
-            wrong.extend(problem.map(|problem| (i, problem)));
+            if let Err(error) = registry.load_path(path) {
+                wrong.push((i, error.to_string()));
+            }
         }
         Ok((Self::of(registry, paths), wrong))
     }
@@ -174,26 +226,14 @@ impl Plugins {
             };
             names.insert(entry.name.clone(), entry.schema.clone());
         }
-        for name in curate::operator_names() {
-            // Operators check their own options; see `check` below.
-            let schema = serde_json::json!({"type": "object"});
-            catalog.operators.insert(name.to_owned(), schema);
-        }
         let registry = self.registry.clone();
         let elsewhere = self.clone();
         catalog.check = Some(Arc::new(move |kind, name: &str, config: &Value| {
-            let result = match kind {
-                kind if elsewhere.is_elsewhere(host_kind(kind), name) => {
-                    elsewhere.try_elsewhere(host_kind(kind), name, config)
-                }
-                recipe::Kind::Objective => check(&registry, Kind::Objective, name, config),
-                recipe::Kind::Optimizer => check(&registry, Kind::Optimizer, name, config),
-                recipe::Kind::Schedule => check(&registry, Kind::Schedule, name, config),
-                recipe::Kind::StoppingRule => check(&registry, Kind::StoppingRule, name, config),
-                recipe::Kind::Operator if registry.find(Kind::Operator, name).is_some() => {
-                    check(&registry, Kind::Operator, name, config)
-                }
-                recipe::Kind::Operator => curate::validate(name, config).map_err(|e| e.to_string()),
+            let kind = host_kind(kind);
+            let result = if elsewhere.is_elsewhere(kind, name) {
+                elsewhere.try_elsewhere(kind, name, config)
+            } else {
+                check(&registry, kind, name, config)
             };
             result.map_err(|message| ConfigProblem { key: None, message })
         }));
@@ -286,19 +326,6 @@ impl Plugins {
 
 fn curates(data: &recipe::Data, operator: &str) -> bool {
     data.curate.iter().any(|c| c.name == operator)
-}
-
-/// What is wrong with entries that have the name of an operator which the data crate brings: a recipe could
-/// not tell the two apart.
-fn clash(entries: &[CatalogueEntry]) -> Option<String> {
-    let clashes = |e: &&CatalogueEntry| {
-        e.kind == Kind::Operator && curate::operator_names().any(|name| name == e.name)
-    };
-    let entry = entries.iter().find(clashes)?;
-    Some(format!(
-        "there are two data operators called `{}`: one built in, one {}; rename yours",
-        entry.name, entry.origin
-    ))
 }
 
 /// The host's word for a recipe's kind.

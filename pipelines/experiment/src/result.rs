@@ -2,10 +2,13 @@
 //!
 //! Owns the keys of the record. Must not know how they are computed.
 
+use ablate_datasets::curate::OperatorReport;
 use ablate_train::metrics::number;
 use ablate_train::MetricsRow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::plugins::LoadedPlugin;
 
 /// How a trial ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +57,13 @@ pub struct TrialResult {
     pub diagnosis: Vec<String>,
     /// False when the arm has a tokenizer of its own, so that losses per token do not compare.
     pub comparable: bool,
-    /// Version of Ablate and hash of the settings that decide the trial.
+    /// What each curation operator did to the training split.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curation: Vec<OperatorReport>,
+    /// What the trial used of loaded libraries, with their hashes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<LoadedPlugin>,
+    /// Hash of Ablate's version, of the settings that decide the trial, and of the loaded libraries.
     pub fingerprint: String,
 }
 

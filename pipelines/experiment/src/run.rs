@@ -12,14 +12,15 @@ use ablate_train::FileError;
 use ablate_validator::process::Program;
 
 use crate::data::{CorpusFacts, DataSet, DataStore};
+use crate::device;
+use crate::environment::{self, Environment};
 use crate::error::{ExperimentError, LastSeen, Result};
 use crate::events::{Event, Progress};
 use crate::isolated::{self, Isolated, Office};
-use crate::plugins::Plugins;
+use crate::plugins::{in_words, Plugins};
 use crate::result::{Status, TrialResult};
 use crate::store::{RunStore, TrialStore};
 use crate::trial::{self, TrialEnd, TrialInput};
-use crate::{device, environment};
 
 /// How an experiment is run.
 #[derive(Clone, Debug)]
@@ -83,7 +84,7 @@ pub fn run(
     let recipe = &loaded.recipe;
     let backend = device::open(recipe.device, recipe.precision, options.threads)?;
     let store = RunStore::open(&options.runs, &recipe.pipeline, options.fresh)?;
-    let plan = plan(loaded, &store)?;
+    let plan = plan(loaded, plugins, &store)?;
     let finished = plan.iter().filter(|t| t.done).count();
     let mut summary = RunSummary {
         folder: store.root().to_owned(),
@@ -115,7 +116,10 @@ pub fn run(
     store.write_text("recipe.yaml", &yaml)?;
     store.write_json(
         "environment.json",
-        &environment::look(threads, backend.description()),
+        &Environment {
+            plugins: plugins.libraries(),
+            ..environment::look(threads, backend.description())
+        },
     )?;
 
     let office = options.worker.as_ref().map(|program| Office {
@@ -125,7 +129,7 @@ pub fn run(
         lock: store.lock(),
     });
     progress.event(Event::Working("reading the corpus"));
-    let because = plugins.loaded_for_data(&recipe.data).join(", ");
+    let because = in_words(&plugins.loaded_for_data(&recipe.data));
     let mut data = match &office {
         // Then no trial is for this process.
         Some(office) if !because.is_empty() => {
@@ -135,7 +139,7 @@ pub fn run(
             None
         }
         _ => {
-            let data = DataStore::with_plugins(&recipe.data, PathBuf::new(), plugins)?;
+            let data = DataStore::new(&recipe.data, PathBuf::new(), plugins)?;
             say_ready(data.facts(), progress);
             let curation = &data.baseline().curation;
             store.write_json("experiment.json", &record(loaded, data.facts(), curation))?;
@@ -151,7 +155,7 @@ pub fn run(
             summary.interrupted = true;
             break;
         }
-        let needed = plugins.loaded_for(&planned.arm.recipe, recipe).join(", ");
+        let needed = in_words(&plugins.loaded_for(&planned.arm.recipe, recipe));
         let isolated = office.as_ref().filter(|_| !needed.is_empty());
         let outcome = match (isolated, &mut data) {
             (Some(office), _) => isolated::run(
@@ -207,7 +211,7 @@ pub fn run(
             // Every later trial would meet the same disk.
             Err(error) if is_disk(&error) => return Err(error),
             Err(error) => {
-                let result = failure(planned, &error, recipe);
+                let result = failure(planned, &error, recipe, plugins);
                 planned.store.create()?;
                 planned.store.write_result(&result)?;
                 summary.failed += 1;
@@ -244,14 +248,14 @@ struct Planned<'a> {
 
 /// All trials in order: every arm under the first seed, then under the second, so that an early look
 /// at an unfinished experiment already compares arms.
-fn plan<'a>(loaded: &'a Loaded, store: &RunStore) -> Result<Vec<Planned<'a>>> {
+fn plan<'a>(loaded: &'a Loaded, plugins: &Plugins, store: &RunStore) -> Result<Vec<Planned<'a>>> {
     let mut plan = Vec::new();
     for &seed in &loaded.recipe.seeds {
         for arm in &loaded.arms {
             let trial = store.trial(&arm.name, seed);
             let done = match trial.result()? {
                 None => false,
-                Some(value) => is_done(&value, arm, &loaded.recipe, trial.root())?,
+                Some(value) => is_done(&value, arm, &loaded.recipe, plugins, trial.root())?,
             };
             plan.push(Planned {
                 arm,
@@ -264,17 +268,23 @@ fn plan<'a>(loaded: &'a Loaded, store: &RunStore) -> Result<Vec<Planned<'a>>> {
     Ok(plan)
 }
 
-fn is_done(value: &serde_json::Value, arm: &Arm, baseline: &Recipe, at: &Path) -> Result<bool> {
+fn is_done(
+    value: &serde_json::Value,
+    arm: &Arm,
+    baseline: &Recipe,
+    plugins: &Plugins,
+    at: &Path,
+) -> Result<bool> {
     let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str);
     if text("status") == Some("failed") {
         return Ok(false);
     }
-    if text("fingerprint") == Some(trial::fingerprint(&arm.recipe, baseline).as_str()) {
+    if text("fingerprint") == Some(trial::fingerprint(&arm.recipe, baseline, plugins).as_str()) {
         return Ok(true);
     }
     Err(ExperimentError::Record {
         path: at.to_owned(),
-        detail: "this trial was run with other settings, so it does not belong beside new ones; use --fresh to start over, or --runs to choose \
+        detail: "this trial was run with other settings or another build of a plugin, so it does not belong beside new ones; use --fresh to start over, or --runs to choose \
                  another folder"
             .to_owned(),
     })
@@ -305,7 +315,12 @@ pub(crate) fn is_disk(error: &ExperimentError) -> bool {
     }
 }
 
-fn failure(planned: &Planned<'_>, error: &ExperimentError, baseline: &Recipe) -> TrialResult {
+fn failure(
+    planned: &Planned<'_>,
+    error: &ExperimentError,
+    baseline: &Recipe,
+    plugins: &Plugins,
+) -> TrialResult {
     let last = match error {
         ExperimentError::Died { last, .. } => *last,
         _ => LastSeen::default(),
@@ -327,7 +342,9 @@ fn failure(planned: &Planned<'_>, error: &ExperimentError, baseline: &Recipe) ->
         test: None,
         diagnosis: Vec::new(),
         comparable: true,
-        fingerprint: trial::fingerprint(&planned.arm.recipe, baseline),
+        curation: Vec::new(),
+        plugins: plugins.loaded_for(&planned.arm.recipe, baseline),
+        fingerprint: trial::fingerprint(&planned.arm.recipe, baseline, plugins),
     }
 }
 

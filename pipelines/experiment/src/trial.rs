@@ -42,10 +42,11 @@ pub(crate) enum TrialEnd {
     Interrupted,
 }
 
-/// Hash of every setting that decides a trial's numbers. Seeds of other trials, other arms, the device
-/// and the report are left out: changing those leaves finished trials valid.
-pub(crate) fn fingerprint(arm: &Recipe, baseline: &Recipe) -> String {
-    let settings = serde_json::json!({
+/// Hash of every setting that decides a trial's numbers, and of the libraries that it uses: with another
+/// binary it is another trial. Seeds of other trials, other arms, the device and the report are left out:
+/// changing those leaves finished trials valid.
+pub(crate) fn fingerprint(arm: &Recipe, baseline: &Recipe, plugins: &Plugins) -> String {
+    let mut settings = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "data": arm.data,
         // What is held out, and the tokenizer, come from the baseline.
@@ -59,6 +60,14 @@ pub(crate) fn fingerprint(arm: &Recipe, baseline: &Recipe) -> String {
         "evaluate": arm.evaluate,
         "precision": arm.precision,
     });
+    let libraries: Vec<_> = plugins
+        .loaded_for(arm, baseline)
+        .into_iter()
+        .map(|used| serde_json::json!([used.kind, used.name, used.sha256]))
+        .collect();
+    if !libraries.is_empty() {
+        settings["libraries"] = libraries.into();
+    }
     hex(&Sha256::digest(settings.to_string().as_bytes()))
 }
 
@@ -127,7 +136,7 @@ pub(crate) fn run(
         arm, data, store, ..
     } = *input;
     let recipe = &arm.recipe;
-    let settings = fingerprint(recipe, baseline);
+    let settings = fingerprint(recipe, baseline, input.plugins);
     let plan = model::plan(&recipe.model.bert, data)?;
     let (mut config, parts) = parts(
         recipe,
@@ -171,7 +180,13 @@ pub(crate) fn run(
     if matches!(outcome.ending, Ending::Stopped { .. }) {
         export(&trainer, &plan.config, &data.tokenizer, store, "final")?;
     }
-    let result = result(input, outcome, trainer.parameter_count(), settings);
+    let result = result(
+        input,
+        baseline,
+        outcome,
+        trainer.parameter_count(),
+        settings,
+    );
     store.write_result(&result)?;
     store.remove_checkpoint()?;
     Ok(TrialEnd::Done(Box::new(result)))
@@ -208,6 +223,7 @@ fn export(
 
 fn result(
     input: &TrialInput<'_>,
+    baseline: &Recipe,
     outcome: Outcome,
     parameters: u64,
     fingerprint: String,
@@ -235,6 +251,8 @@ fn result(
         test: outcome.test.as_ref().map(metrics),
         diagnosis: outcome.diagnosis,
         comparable: input.data.comparable,
+        curation: input.data.curation.clone(),
+        plugins: input.plugins.loaded_for(&input.arm.recipe, baseline),
         fingerprint,
     }
 }

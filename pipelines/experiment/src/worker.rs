@@ -90,7 +90,7 @@ fn work(order: &Order, progress: &mut dyn Progress, interrupt: &AtomicBool) -> R
     let catalog = plugins.catalog();
     let baseline = wire::read(&order.baseline, &catalog)?;
     progress.event(Event::Working("reading the corpus"));
-    let mut store = DataStore::with_plugins(&baseline.data, PathBuf::new(), &plugins)?;
+    let mut store = DataStore::new(&baseline.data, PathBuf::new(), &plugins)?;
     let Some(trial) = &order.trial else {
         let facts = serde_yaml::to_string(store.facts()).map_err(|e| {
             ExperimentError::Recipe(format!("cannot write the facts about the corpus: {e}"))
@@ -101,7 +101,7 @@ fn work(order: &Order, progress: &mut dyn Progress, interrupt: &AtomicBool) -> R
         });
     };
     let arm = trial.arm(&catalog)?;
-    let fingerprint = trial::fingerprint(&arm.recipe, &baseline);
+    let fingerprint = trial::fingerprint(&arm.recipe, &baseline, &plugins);
     if fingerprint != trial.fingerprint {
         return Err(ExperimentError::Recipe(format!(
             "the recipe of this trial changed on its way to the process that runs it: {fingerprint} is not {}",

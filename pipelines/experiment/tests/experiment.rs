@@ -207,8 +207,8 @@ fn a_blow_up_is_a_record_with_a_diagnosis() {
 #[test]
 fn held_out_data_and_tokenizer_are_the_baselines_for_every_data_arm() {
     let fixture = Fixture::new(ARMS);
-    let (loaded, _) = fixture.load(&[]);
-    let mut store = DataStore::new(&loaded.recipe.data, PathBuf::new()).unwrap();
+    let (loaded, plugins) = fixture.load(&[]);
+    let mut store = DataStore::new(&loaded.recipe.data, PathBuf::new(), &plugins).unwrap();
     let baseline = store.baseline().clone();
     let arm = store.get(&loaded.arms[1].recipe.data).unwrap();
     assert!(Arc::ptr_eq(&arm.validation, &baseline.validation));
@@ -242,8 +242,8 @@ fn held_out_data_and_tokenizer_are_the_baselines_for_every_data_arm() {
 #[test]
 fn a_cursor_continues_with_the_same_batches_and_held_out_ones_never_change() {
     let fixture = Fixture::new("");
-    let (loaded, _) = fixture.load(&[]);
-    let store = DataStore::new(&loaded.recipe.data, PathBuf::new()).unwrap();
+    let (loaded, plugins) = fixture.load(&[]);
+    let store = DataStore::new(&loaded.recipe.data, PathBuf::new(), &plugins).unwrap();
     let batches = |seed| TrialBatches::new(store.baseline(), true, 4, 2, seed).unwrap();
     let mut first = batches(1);
     for _ in 0..5 {

@@ -30,4 +30,7 @@ pub static PLUGINS: &[&Plugin] = &[
     &ablate_patience::PLUGIN,
     &ablate_target_loss::PLUGIN,
     &ablate_diverged::PLUGIN,
+    &ablate_exact_dedup::PLUGIN,
+    &ablate_words::PLUGIN,
+    &ablate_repetition::PLUGIN,
 ];

@@ -38,7 +38,7 @@ impl Trial {
             Some(seed) => seed,
             None => loaded.recipe.seeds.first().copied().unwrap_or(0),
         };
-        let mut store = DataStore::with_plugins(&loaded.recipe.data, PathBuf::new(), &plugins)
+        let mut store = DataStore::new(&loaded.recipe.data, PathBuf::new(), &plugins)
             .map_err(Failure::running)?;
         let data = store
             .get(&loaded.arms[arm].recipe.data)
