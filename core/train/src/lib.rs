@@ -25,12 +25,12 @@ mod trainer;
 pub mod window;
 
 pub use batch::{
-    BatchSource, Feature, PreparedBatch, SourceError, VocabularyFacts, Window, IGNORED,
+    Asks, BatchSource, Feature, Place, PreparedBatch, SourceError, VocabularyFacts, Window, IGNORED,
 };
 pub use error::TrainError;
 pub use files::FileError;
 pub use metrics::MetricsRow;
-pub use objective::{Objective, ObjectiveContext, ObjectiveGraph, PluginError};
+pub use objective::{FrozenState, Objective, ObjectiveContext, ObjectiveGraph, PluginError, Setup};
 pub use optimizer::{Optimizer, SlotSpec, Update, UpdateContext};
 pub use outcome::{Ending, NamedTensor, Outcome, TrainEvent};
 pub use schedule::Schedule;

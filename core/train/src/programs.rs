@@ -3,7 +3,7 @@
 //! Owns which graph is compiled for which shape, and how a program is fed and read. Must not know the
 //! order of training.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ablate_bert::{BertConfig, ParameterSpec};
 use ablate_compiler::{ProgramId, Session};
@@ -71,6 +71,8 @@ pub(crate) struct Programs {
     names: Vec<String>,
     forward: HashMap<(Mode, ForwardShape), Compiled>,
     update: Option<ProgramId>,
+    /// Names of the states that objectives have brought along and that are set.
+    frozen: HashSet<String>,
     /// Capacities in use: training, evaluation.
     pub capacities: [Vec<usize>; 2],
 }
@@ -83,6 +85,7 @@ impl Programs {
             names,
             forward: HashMap::new(),
             update: None,
+            frozen: HashSet::new(),
             capacities: [Vec::new(), Vec::new()],
         }
     }
@@ -127,6 +130,12 @@ impl Programs {
             metrics,
             id: self.session.load(built.graph)?,
         };
+        for state in built.frozen {
+            // Every graph brings its own; the values are the same.
+            if self.frozen.insert(state.name.clone()) {
+                self.session.set_state(&state.name, &state.values)?;
+            }
+        }
         self.forward.insert(key, compiled.clone());
         Ok(compiled)
     }

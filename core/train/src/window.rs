@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ablate_graph::Feeds;
 
-use crate::batch::{Feature, PreparedBatch, Window, IGNORED};
+use crate::batch::{Feature, Part, PreparedBatch, Window, IGNORED};
 use crate::objective::{Objective, PluginError};
 
 /// Capacities are multiples of this, so that few programs serve all micro-batches.
@@ -47,9 +47,20 @@ pub fn label(
 ) -> Result<Labelled, PluginError> {
     let mut features = Vec::with_capacity(objectives.len());
     let mut units = Vec::with_capacity(objectives.len());
+    batch.begin();
     for objective in objectives {
         batch.features.clear();
-        let n = objective.prepare(&mut batch)?;
+        let part = batch.asks.part(objective.name());
+        let n = match part {
+            Part::Asked | Part::Prepares => objective.prepare(&mut batch)?,
+            // Its labels must be there, for the graph reads them, but not one of them counts.
+            Part::Absent => {
+                let mut copy = batch.for_the_absent();
+                let n = objective.prepare(&mut copy)?;
+                batch.features = copy.features;
+                n
+            }
+        };
         let fail = |message: String| PluginError::new(objective.name(), "prepare", message);
         if !n.is_finite() || n < 0.0 {
             return Err(fail(format!(
@@ -67,8 +78,12 @@ pub fn label(
                 )));
             }
         }
-        features.push(std::mem::take(&mut batch.features));
-        units.push(n);
+        let mut written = std::mem::take(&mut batch.features);
+        if part != Part::Asked {
+            written.values_mut().for_each(Feature::ignore);
+        }
+        features.push(written);
+        units.push(if part == Part::Asked { n } else { 0.0 });
     }
     Ok(Labelled {
         batch,

@@ -191,10 +191,12 @@ typedef struct ablate_batch_api {
 #define ABLATE_NUMBER_HIDDEN_SIZE "hidden_size"
 #define ABLATE_NUMBER_LAYER_NORM_EPS "layer_norm_eps"
 #define ABLATE_NUMBER_HIDDEN_DROPOUT "hidden_dropout_prob"
+#define ABLATE_NUMBER_ATTENTION_DROPOUT "attention_probs_dropout_prob"
 /* Names for ablate_model_api.tensor. */
 #define ABLATE_TENSOR_HIDDEN "hidden"                   /* [batch, seq, hidden] */
 #define ABLATE_TENSOR_POOLED "pooled"                   /* [batch, hidden] */
 #define ABLATE_TENSOR_WORD_EMBEDDINGS "word_embeddings" /* [vocab, hidden] */
+#define ABLATE_TENSOR_ATTENTION_MASK "attention_mask"   /* [batch, seq] */
 
 enum {
   ABLATE_ROLE_WEIGHT = 1,
@@ -218,7 +220,28 @@ typedef struct ablate_model_api {
   ablate_status (*parameter)(ablate_graph_context *cx, ablate_str name, const uint64_t *dims,
                              uint32_t rank, uint32_t role, ablate_tensor *out);
   ablate_status (*metric)(ablate_graph_context *cx, ablate_str name, ablate_tensor sum);
+  /* The encoder once more over the same tokens: hidden states. With dropout 1 the model's dropouts are
+   * in, in evaluation too, with numbers of their own that `pass` names; with 0 there are none. */
+  ablate_status (*encode)(ablate_graph_context *cx, ablate_str pass, uint32_t dropout,
+                          ablate_tensor *out);
 } ablate_model_api;
+
+#define ABLATE_PRETRAINED_API "ablate.host.pretrained/1"
+/* A trained BERT of a Hugging Face folder as constants of the graph: a teacher. Only inside
+ * ablate_objective_api.build. Its weights are not trained and not exported. */
+typedef struct ablate_pretrained_api {
+  uint32_t struct_size;
+  uint32_t reserved;
+  ablate_status (*number)(ablate_graph_context *cx, ablate_str folder, ablate_str name,
+                          double *value);
+  /* Last hidden states over the tokens of the micro-batch, without dropout. */
+  ablate_status (*hidden)(ablate_graph_context *cx, ablate_str folder, ablate_tensor *out);
+  /* A tensor by its name as of BertForPreTraining. */
+  ablate_status (*weight)(ablate_graph_context *cx, ablate_str folder, ablate_str name,
+                          ablate_tensor *out);
+  ablate_status (*activation)(ablate_graph_context *cx, ablate_str folder, ablate_tensor x,
+                              ablate_tensor *out);
+} ablate_pretrained_api;
 
 enum {
   ABLATE_NEG = 1,
@@ -325,7 +348,10 @@ typedef struct ablate_graph_api {
 
 /* ---- objectives ------------------------------------------------------------------------------ */
 
-enum { ABLATE_NEEDS_SENTENCE_PAIRS = 1 };
+enum {
+  ABLATE_NEEDS_SENTENCE_PAIRS = 1,
+  ABLATE_NEEDS_ORDERED_PAIRS = 2 /* not together with the former */
+};
 
 /* A micro-batch; arrays are row-major, the host's, and valid until `prepare` returns. */
 typedef struct ablate_batch_view {
@@ -347,7 +373,27 @@ typedef struct ablate_batch_view {
   const int64_t *special_ids; /* never predicted, never put in as a random word; ascending */
   size_t special_count;
   const uint8_t *continues_word; /* [vocab_size], or null */
+  uint32_t split;                /* ABLATE_SPLIT_*: learnt from, or measured by */
+  uint32_t reserved_2;
+  uint64_t step;  /* optimizer step, from 1; 0 in held-out batches */
+  uint64_t epoch; /* from 0; 0 in held-out batches */
+  const int64_t *segment_order_label; /* [batch], 1 = swapped; null where rows are no such pairs */
+  const int64_t *original_ids;        /* [batch, seq], before any objective changed them */
+  uint8_t *predicted;                 /* [batch, seq], 1 where an objective predicts the token */
 } ablate_batch_view;
+
+/* What a recipe says beside an objective's own configuration. */
+typedef struct ablate_objective_setup {
+  uint32_t struct_size;
+  uint32_t index;               /* place of this objective among `objectives` */
+  const ablate_str *objectives; /* names in the order in which their data hooks run */
+  size_t objective_count;
+  double hidden_dropout;
+  double attention_dropout;
+  uint64_t sequence_length;
+  const ablate_str *vocabulary; /* tokens by id; null where not known yet */
+  uint64_t vocab_size;          /* 0 where not known yet */
+} ablate_objective_setup;
 
 #define ABLATE_OBJECTIVE_API "ablate.objective/1"
 typedef struct ablate_objective_api {
@@ -363,6 +409,8 @@ typedef struct ablate_objective_api {
                            double *units);
   /* Builds the scalar sum of the loss over the units; metrics by ablate_model_api.metric. */
   ablate_status (*build)(void *instance, ablate_graph_context *cx, ablate_tensor *loss_sum);
+  /* Refuses a recipe in which the objective cannot work. May be null. */
+  ablate_status (*check)(void *instance, const ablate_objective_setup *setup);
 } ablate_objective_api;
 
 /* ---- optimizers ------------------------------------------------------------------------------ */

@@ -40,6 +40,7 @@ mod model;
 mod objective;
 mod optimizer;
 mod plugin;
+mod pretrained;
 mod stopping;
 
 pub use graph::{binary, reduce, unary, GraphApi, GRAPH_API};
@@ -48,9 +49,12 @@ pub use host::{
     Tensor, BATCH_API, DECLARE_API, MAX_RANK, NO_TENSOR, RANDOM_API,
 };
 pub use model::{model_number, model_tensor, role, ModelApi, MODEL_API};
-pub use objective::{layout, needs, BatchView, FeatureSpec, ObjectiveApi, OBJECTIVE_API};
+pub use objective::{
+    layout, needs, BatchView, FeatureSpec, ObjectiveApi, ObjectiveSetup, OBJECTIVE_API,
+};
 pub use optimizer::{OptimizerApi, SlotSpec, UpdateInput, UpdateOutput, OPTIMIZER_API};
 pub use plugin::{kind, Capability, Entry, Plugin, ENTRY_SYMBOL, MAGIC};
+pub use pretrained::{PretrainedApi, PRETRAINED_API};
 pub use stopping::{decision, split, Event, Metric, StoppingApi, STOPPING_API};
 
 /// The version of this border that must be equal on both sides.

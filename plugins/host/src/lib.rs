@@ -28,6 +28,7 @@ mod load;
 mod model_api;
 mod objective;
 mod optimizer;
+mod pretrained;
 mod registry;
 mod stopping;
 mod tables;

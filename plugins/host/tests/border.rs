@@ -357,7 +357,7 @@ fn a_name_belongs_to_one_plugin_and_a_refused_one_enters_nothing() {
 #[test]
 fn the_catalogue_has_schemas() {
     let registry = Registry::with_builtins().unwrap();
-    assert_eq!(registry.catalogue().len(), 9);
+    assert_eq!(registry.catalogue().len(), 13);
     for entry in registry.catalogue() {
         assert_eq!(entry.schema["type"], "object", "{}", entry.name);
         assert_eq!(

@@ -12,9 +12,13 @@ use common::{
 };
 use serde_json::json;
 
-const BUILTINS: [&str; 9] = [
+const BUILTINS: [&str; 13] = [
     "mlm",
     "nsp",
+    "sop",
+    "rtd",
+    "simcse",
+    "distill",
     "adamw",
     "sgd",
     "max-steps",

@@ -72,7 +72,9 @@ pub use exact::Exact;
 #[doc(hidden)]
 pub use export::glue;
 pub use graph::{GraphBuilder, Scope, Tensor};
-pub use objective::{Batch, Feature, Layout, Objective, ObjectiveGraph, Role, IGNORED};
+pub use objective::{
+    Batch, Feature, Layout, Objective, ObjectiveGraph, Pretrained, Role, Setup, IGNORED,
+};
 pub use optimizer::{Optimizer, Parameter, Slot, Updated};
 pub use random::{Random, Reader};
 pub use stopping::{Decision, Event, Split, StoppingRule};

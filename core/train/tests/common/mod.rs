@@ -75,7 +75,7 @@ impl Rows {
                 mask_id: MASK,
                 ..VocabularyFacts::default()
             }),
-            features: Default::default(),
+            ..PreparedBatch::default()
         };
         for (row, index) in (from..to).enumerate() {
             let ids = &self.examples[index];

@@ -13,8 +13,9 @@ use std::sync::OnceLock;
 
 use ablate_abi::{
     decision, needs, read_sized, split, status, BatchContext, BatchView, Capability, Declarations,
-    FeatureSpec, GraphContext, Host, ObjectiveApi, OptimizerApi, Sink, SlotSpec, Status,
-    StoppingApi, Str, UpdateInput, UpdateOutput, OBJECTIVE_API, OPTIMIZER_API, STOPPING_API,
+    FeatureSpec, GraphContext, Host, ObjectiveApi, ObjectiveSetup, OptimizerApi, Sink, SlotSpec,
+    Status, StoppingApi, Str, UpdateInput, UpdateOutput, OBJECTIVE_API, OPTIMIZER_API,
+    STOPPING_API,
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -23,8 +24,8 @@ use serde_json::Value;
 use crate::graph::{widen, GraphBuilder, Tensor};
 use crate::tables::{enable_log, guard, Tables};
 use crate::{
-    Batch, Decision, Error, Event, Objective, ObjectiveGraph, Optimizer, Parameter, Result, Split,
-    StoppingRule,
+    Batch, Decision, Error, Event, Objective, ObjectiveGraph, Optimizer, Parameter, Result, Setup,
+    Split, StoppingRule,
 };
 
 /// What an instance pointer points to.
