@@ -256,7 +256,7 @@ impl Words {
             example_ids: vec![0; ROWS],
             row_keys: vec![0; ROWS],
             vocabulary: Arc::new(facts),
-            features: Default::default(),
+            ..PreparedBatch::default()
         };
         for row in 0..rows {
             let length = SEQ - 2 * row;

@@ -21,7 +21,7 @@ use crate::batches::TrialBatches;
 use crate::data::DataSet;
 use crate::error::{ExperimentError, Result};
 use crate::model;
-use crate::plugins::Plugins;
+use crate::plugins::{pairs, Plugins};
 
 /// Largest relative error that passes. The constants of the graph are f32, which alone costs 1e-7.
 pub const TOLERANCE: f64 = 1e-4;
@@ -154,7 +154,7 @@ pub fn run(
     config.validate()?;
 
     let mut objectives = plugins.objectives(&recipe.objectives)?;
-    let pairs = objectives.iter().any(|o| o.needs_pairs());
+    let pairs = pairs(&objectives)?;
     let small = DataSet {
         sequence_length: seq,
         evaluation_length: seq,

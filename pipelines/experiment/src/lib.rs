@@ -20,12 +20,12 @@ pub mod show_graph;
 mod store;
 mod trial;
 
-pub use batches::{TrialBatches, EVALUATION_SEED};
+pub use batches::{TrialBatches, Yardstick, EVALUATION_SEED};
 pub use data::{CorpusFacts, DataSet, DataStore};
 pub use device::{default_threads, open as open_device, reference, why_no_gpu};
 pub use error::{ExperimentError, Result};
 pub use events::{Event, Progress, Silent};
-pub use plugins::Plugins;
+pub use plugins::{pairs, Plugins};
 pub use result::{Status, TrialResult};
 pub use run::{run, RunOptions, RunSummary};
 pub use store::{RunStore, TrialStore};

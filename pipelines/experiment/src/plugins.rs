@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ablate_datasets::curate;
+use ablate_datasets::{curate, Pairs};
 use ablate_host::{CatalogueEntry, Kind, Registry};
 use ablate_recipe::{self as recipe, Catalog, ConfigProblem};
 use ablate_train::{
@@ -15,7 +15,7 @@ use ablate_train::{
 };
 use serde_json::Value;
 
-use crate::error::Result;
+use crate::error::{ExperimentError, Result};
 
 /// The plugins that are at hand: the built-in ones and those that the recipe loads.
 #[derive(Clone)]
@@ -127,6 +127,32 @@ impl Plugins {
     }
 }
 
+/// The layout of rows that objectives ask for.
+///
+/// # Errors
+/// When two of them ask for different ones.
+pub fn pairs(objectives: &[Box<dyn Objective>]) -> Result<Pairs> {
+    let named = |needs: fn(&dyn Objective) -> bool| {
+        let found = objectives.iter().find(|o| needs(&***o));
+        found.map(|o| o.name().to_owned())
+    };
+    let next = named(|o| o.needs_pairs());
+    let order = named(|o| o.needs_ordered_pairs());
+    match (next, order) {
+        (None, None) => Ok(Pairs::None),
+        (Some(_), None) => Ok(Pairs::NextSentence),
+        (None, Some(_)) => Ok(Pairs::SentenceOrder),
+        (Some(next), Some(order)) => Err(ExperimentError::Recipe(contradiction(&next, &order))),
+    }
+}
+
+fn contradiction(next: &str, order: &str) -> String {
+    format!(
+        "`{next}` and `{order}` cannot train together: `{next}` needs rows whose second segment is the \
+         next or a random one, `{order}` needs rows of two successive segments in order or swapped"
+    )
+}
+
 fn check(
     registry: &Registry,
     kind: Kind,
@@ -155,6 +181,14 @@ impl Objective for Weighted {
 
     fn needs_pairs(&self) -> bool {
         self.inner.needs_pairs()
+    }
+
+    fn needs_ordered_pairs(&self) -> bool {
+        self.inner.needs_ordered_pairs()
+    }
+
+    fn predicts_tokens(&self, feature: &str) -> bool {
+        self.inner.predicts_tokens(feature)
     }
 
     fn prepare(&mut self, batch: &mut PreparedBatch) -> std::result::Result<f64, PluginError> {

@@ -12,7 +12,7 @@ use crate::batches::TrialBatches;
 use crate::data::DataSet;
 use crate::error::{ExperimentError, Result};
 use crate::model;
-use crate::plugins::Plugins;
+use crate::plugins::{pairs, Plugins};
 
 /// A graph of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub fn text(
 ) -> Result<String> {
     let plan = model::plan(&recipe.model.bert, data)?;
     let mut objectives = plugins.objectives(&recipe.objectives)?;
-    let pairs = objectives.iter().any(|o| o.needs_pairs());
+    let pairs = pairs(&objectives)?;
     let mut source = TrialBatches::new(data, pairs, recipe.train.batch_size, 1, seed)?;
     let window = label_window(&mut objectives, source.next_window()?)?;
     let first = window

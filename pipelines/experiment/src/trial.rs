@@ -11,16 +11,17 @@ use ablate_compiler::Backend;
 use ablate_datasets::Tokenizer;
 use ablate_recipe::{Arm, Recipe};
 use ablate_train::{
-    CheckpointPolicy, Ending, Outcome, Parts, Schedule, TrainEvent, Trainer, TrainerConfig,
+    CheckpointPolicy, Ending, Objective, Outcome, Parts, Schedule, TrainEvent, Trainer,
+    TrainerConfig,
 };
 use sha2::{Digest, Sha256};
 
-use crate::batches::TrialBatches;
+use crate::batches::{TrialBatches, Yardstick};
 use crate::data::{hex, DataSet};
 use crate::error::Result;
 use crate::events::{Event, Progress};
 use crate::model::{self, ModelPlan};
-use crate::plugins::Plugins;
+use crate::plugins::{pairs, Plugins};
 use crate::result::{metrics, Status, TrialResult};
 use crate::store::TrialStore;
 
@@ -50,8 +51,9 @@ pub(crate) fn fingerprint(arm: &Recipe, baseline: &Recipe) -> String {
     let settings = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "data": arm.data,
-        // What is held out, and the tokenizer, come from the baseline.
+        // What is held out, and the tokenizer, come from the baseline; so does what is asked there.
         "baseline_data": baseline.data,
+        "baseline_objectives": baseline.objectives.iter().map(|o| &o.name).collect::<Vec<_>>(),
         "model": arm.model,
         "objectives": arm.objectives,
         "optimizer": arm.optimizer,
@@ -95,9 +97,25 @@ pub(crate) fn total_steps(recipe: &Recipe) -> Option<u64> {
     limits.min().or(schedule(&recipe.schedule).total_steps())
 }
 
+/// What held-out batches ask an arm with these objectives.
+fn yardstick(arm: &[Box<dyn Objective>], baseline: &[Box<dyn Objective>]) -> Result<Yardstick> {
+    let known = |o: &&Box<dyn Objective>| baseline.iter().any(|b| b.name() == o.name());
+    let shared: Vec<String> = arm
+        .iter()
+        .filter(known)
+        .map(|o| o.name().to_owned())
+        .collect();
+    Ok(Yardstick {
+        pairs: pairs(baseline)?,
+        others: shared.len() < arm.len(),
+        shared: shared.into(),
+    })
+}
+
 /// Everything that [`Trainer::new`] needs, without touching the disk.
 pub(crate) fn parts(
     recipe: &Recipe,
+    baseline: &Recipe,
     plan: &ModelPlan,
     data: &DataSet,
     seed: u64,
@@ -105,14 +123,15 @@ pub(crate) fn parts(
     plugins: &Plugins,
 ) -> Result<(TrainerConfig, Parts)> {
     let objectives = plugins.objectives(&recipe.objectives)?;
-    let pairs = objectives.iter().any(|o| o.needs_pairs());
     let source = TrialBatches::new(
         data,
-        pairs,
+        pairs(&objectives)?,
         recipe.train.batch_size,
         recipe.train.accumulate,
         seed,
     )?;
+    let yardstick = yardstick(&objectives, &plugins.objectives(&baseline.objectives)?)?;
+    let source = source.measured_by(&yardstick)?;
     let config = TrainerConfig {
         model: plan.config.clone(),
         init: plan.init,
@@ -151,6 +170,7 @@ pub(crate) fn run(
     let plan = model::plan(&recipe.model.bert, data)?;
     let (mut config, parts) = parts(
         recipe,
+        baseline,
         &plan,
         data,
         input.seed,

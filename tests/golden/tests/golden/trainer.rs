@@ -48,7 +48,7 @@ fn prepared(case: &Case) -> PreparedBatch {
             special_ids: (0..5).collect(),
             continuation: vec![false; case.config.vocab_size],
         }),
-        features: Default::default(),
+        ..PreparedBatch::default()
     }
 }
 
