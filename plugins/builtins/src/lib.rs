@@ -6,9 +6,13 @@
 use ablate_abi::Plugin;
 
 /// Every built-in plugin.
-pub static PLUGINS: [&Plugin; 9] = [
+pub static PLUGINS: [&Plugin; 13] = [
     &ablate_mlm::PLUGIN,
     &ablate_nsp::PLUGIN,
+    &ablate_sop::PLUGIN,
+    &ablate_rtd::PLUGIN,
+    &ablate_simcse::PLUGIN,
+    &ablate_distill::PLUGIN,
     &ablate_adamw::PLUGIN,
     &ablate_sgd::PLUGIN,
     &ablate_max_steps::PLUGIN,
