@@ -139,7 +139,7 @@ fn text(raw: &str) -> String {
     out
 }
 
-fn escaped(raw: &str) -> String {
+pub(crate) fn escaped(raw: &str) -> String {
     raw.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -10,7 +10,8 @@
 //!
 //! The way through the crate: [`records`] reads, [`metrics`] turns the lines of a trial into a polars frame,
 //! [`analysis`] aggregates with polars and takes its intervals from [`statistics`], `content` puts the
-//! findings into words, and `html`, `markdown`, `figures` and `tables` print them.
+//! findings into words, and `html`, `markdown`, `figures` and `tables` print them. [`flame`] stands apart: it
+//! draws where the time of a step goes for `ablate profile`, from what it is handed.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ mod document;
 mod error;
 mod figures;
 mod files;
+pub mod flame;
 mod format;
 mod html;
 mod markdown;

@@ -12,18 +12,21 @@ use ablate_host::{Kind, Origin, Registry};
 use ablate_random::Stream;
 use ablate_train::{
     BatchSource, CheckpointPolicy, Ending, NamedTensor, Objective, Optimizer, Parts, PreparedBatch,
-    Schedule, SourceError, Split, StoppingRule, TrainEvent, Trainer, TrainerConfig,
-    VocabularyFacts, Window, IGNORED,
+    SourceError, Split, StoppingRule, TrainEvent, Trainer, TrainerConfig, VocabularyFacts, Window,
+    IGNORED,
 };
 use serde_json::{json, Value};
 
 use crate::support::{ablate, repository, Folder};
 
-const BUILT_INS: [&str; 9] = [
+const BUILT_INS: [&str; 12] = [
     "mlm",
     "nsp",
     "adamw",
     "sgd",
+    "warmup",
+    "one-cycle",
+    "wsd",
     "max-steps",
     "converged",
     "patience",
@@ -113,6 +116,7 @@ fn training_is_the_same_bit_for_bit_through_both_doors() {
         (Kind::Objective, "mlm"),
         (Kind::Objective, "nsp"),
         (Kind::Optimizer, "adamw"),
+        (Kind::Schedule, "warmup_cosine"),
         (Kind::StoppingRule, "patience"),
     ] {
         let origin = &loaded.find(kind, name).unwrap().origin;
@@ -162,6 +166,14 @@ fn train(registry: &Registry) -> Trained {
             objective("nsp", json!({})),
         ],
         optimizer,
+        schedule: Box::new(
+            registry
+                .make_schedule(
+                    "warmup_cosine",
+                    &json!({"warmup_steps": 3, "total_steps": STEPS}),
+                )
+                .unwrap(),
+        ),
         rules: vec![
             rule("max_steps", json!({"steps": STEPS})),
             rule("patience", json!({"evaluations": 50})),
@@ -185,12 +197,9 @@ fn train(registry: &Registry) -> Trained {
         init: Init::TruncatedNormal { std: 0.02 },
         initial: Default::default(),
         seed: 7,
+        packed: false,
         clip_norm: Some(1.0),
         learning_rate: 1e-2,
-        schedule: Schedule::WarmupCosine {
-            warmup_steps: 3,
-            total_steps: STEPS,
-        },
         evaluate_every: Some(5),
         metrics: None,
         checkpoint: CheckpointPolicy::default(),

@@ -303,6 +303,8 @@ fn doctor_and_plugin_list_say_what_there_is() {
         "graph",
         "gradcheck",
         "batches",
+        "bench",
+        "profile",
         "schema",
         "doctor",
         "plugin",

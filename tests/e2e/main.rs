@@ -2,7 +2,7 @@
 //!
 //! Owns what is promised about whole runs: the files they leave, that the same recipe gives the same
 //! bytes, that a killed run goes on to the same bytes, what every mistake looks like, and what the
-//! commands that look inside print. Must not know how anything is computed.
+//! commands that look inside and that measure print. Must not know how anything is computed.
 //!
 //! Cargo hands a binary's path (`CARGO_BIN_EXE_ablate`) only to tests of the binary's own package, and
 //! only then sees to it that the binary is built first. So this is a test target of `ablate-cli` that
@@ -10,10 +10,15 @@
 //!
 //! Recipes are tiny and train for seconds (the quickstart's baseline, for half a minute at most); each test works in a temporary folder of its own.
 
+mod authors;
+mod choices;
+mod crashes;
 mod doors;
 mod learns;
 mod look;
+mod measure;
 mod mistakes;
+mod packed;
 mod resume;
 mod run;
 mod support;

@@ -5,39 +5,9 @@ use std::collections::BTreeMap;
 use ablate_graph::{Graph, Tensor};
 
 use crate::{
-    dense, layer_norm, BertConfig, ParameterSpec, Parameters, Result, Role, WORD_EMBEDDINGS,
+    dense, layer_norm, BertConfig, BertInputs, Layout, ParameterSpec, Parameters, Result, Role,
+    WORD_EMBEDDINGS,
 };
-
-/// Added to the attention scores of masked positions. Large enough that their probability is
-/// exactly 0 in f32 and in f64, and finite: a row that is masked everywhere gets uniform
-/// probabilities instead of NaN, and no infinity can leak through a product with zero.
-const MASKED: f32 = -1e9;
-
-/// What is fed on each run, all `[batch, seq]`.
-#[derive(Clone, Debug)]
-pub struct BertInputs {
-    /// Token ids, below `vocab_size`.
-    pub input_ids: Tensor,
-    /// Segment ids, below `type_vocab_size`.
-    pub token_type_ids: Tensor,
-    /// 1 for real tokens, 0 for padding.
-    pub attention_mask: Tensor,
-}
-
-impl BertInputs {
-    /// Declares the graph inputs `input_ids`, `token_type_ids` and `attention_mask`.
-    ///
-    /// # Errors
-    /// When the graph already has leaves of these names, or a size is zero.
-    pub fn declare(g: &mut Graph, config: &BertConfig, batch: usize, seq: usize) -> Result<Self> {
-        let shape = [batch, seq];
-        Ok(BertInputs {
-            input_ids: g.index_input("input_ids", &shape, config.vocab_size)?,
-            token_type_ids: g.index_input("token_type_ids", &shape, config.type_vocab_size)?,
-            attention_mask: g.index_input("attention_mask", &shape, 2)?,
-        })
-    }
-}
 
 /// A BERT in a graph.
 #[derive(Clone, Debug)]
@@ -46,21 +16,22 @@ pub struct Encoder {
     inputs: BertInputs,
     parameters: Parameters,
     word_embeddings: Tensor,
+    /// As the batch has them.
     hidden_states: Vec<Tensor>,
     hidden: Tensor,
+    /// The last layer's output as the layers have it.
+    last: Tensor,
     pooled: Option<Tensor>,
     /// Last hidden states of further passes, by name and whether dropouts are in.
     passes: BTreeMap<(String, bool), Tensor>,
 }
 
 impl Encoder {
-    /// Builds embeddings and layers for batches of `[batch, seq]`. With `training` the dropouts are
-    /// in; without it there are none.
+    /// Builds embeddings and layers for padded batches of `[batch, seq]`. With `training` the dropouts
+    /// are in; without it there are none.
     ///
     /// # Errors
-    /// [`crate::BertError::Config`] for an impossible configuration, [`crate::BertError::Sequence`]
-    /// for sequences longer than the positions, [`crate::BertError::Graph`] when the graph refuses a
-    /// node (an empty batch, taken names).
+    /// As [`Encoder::build_in`].
     pub fn build(
         g: &mut Graph,
         config: &BertConfig,
@@ -68,9 +39,29 @@ impl Encoder {
         seq: usize,
         training: bool,
     ) -> Result<Self> {
+        Self::build_in(g, config, batch, seq, Layout::Padded, training)
+    }
+
+    /// As [`Encoder::build`], in a grid of this layout. Whatever the layout, all that the encoder
+    /// gives out is of the batch: `[batch, seq, hidden]` with a row for each example. In a packed
+    /// grid the states of padding are zero, for they are not computed; in a padded one they are
+    /// whatever padding attends to.
+    ///
+    /// # Errors
+    /// [`crate::BertError::Config`] for an impossible configuration, [`crate::BertError::Sequence`]
+    /// for sequences longer than the positions, [`crate::BertError::Graph`] when the graph refuses a
+    /// node (an empty batch, taken names).
+    pub fn build_in(
+        g: &mut Graph,
+        config: &BertConfig,
+        batch: usize,
+        seq: usize,
+        layout: Layout,
+        training: bool,
+    ) -> Result<Self> {
         config.validate()?;
         config.check_sequence(seq)?;
-        let inputs = BertInputs::declare(g, config, batch, seq)?;
+        let inputs = BertInputs::declare(g, config, batch, seq, layout)?;
         Encoder::assemble(g, config, inputs, training, Parameters::default())
     }
 
@@ -78,7 +69,7 @@ impl Encoder {
     /// are frozen ones ([`Parameters::frozen`]).
     ///
     /// # Errors
-    /// As [`Encoder::build`]; [`crate::BertError::Config`] where the other's ids do not fit its tables.
+    /// As [`Encoder::build_in`]; [`crate::BertError::Graph`] where the other's ids do not fit its tables.
     pub fn frozen(
         g: &mut Graph,
         config: &BertConfig,
@@ -104,14 +95,22 @@ impl Encoder {
             streams: "dropout".to_owned(),
             parameters,
         };
-        let (word_embeddings, hidden_states) = stack.run(g, &inputs)?;
+        let (word_embeddings, outputs) = stack.run(g, &inputs)?;
+        let last = outputs[outputs.len() - 1].clone();
+        // What nobody reads of these is never computed.
+        let hidden_states = scoped(g, "unpack", |g| {
+            let of_batch = |x: &Tensor| inputs.of_batch(g, x);
+            outputs.iter().map(of_batch).collect::<Result<Vec<_>>>()
+        })?;
+        let hidden = hidden_states.last().unwrap_or(&last).clone();
         Ok(Encoder {
             config: config.clone(),
             inputs,
             parameters: stack.parameters,
             word_embeddings,
-            hidden: hidden_states[hidden_states.len() - 1].clone(),
             hidden_states,
+            hidden,
+            last,
             pooled: None,
             passes: BTreeMap::new(),
         })
@@ -134,8 +133,9 @@ impl Encoder {
             streams: format!("dropout/{pass}"),
             parameters: self.parameters.clone(),
         };
-        let (_, hidden_states) = scoped(g, pass, |g| stack.run(g, &self.inputs))?;
-        let hidden = hidden_states[hidden_states.len() - 1].clone();
+        let (_, outputs) = scoped(g, pass, |g| stack.run(g, &self.inputs))?;
+        let last = &outputs[outputs.len() - 1];
+        let hidden = scoped(g, "unpack", |g| self.inputs.of_batch(g, last))?;
         self.passes.insert(key, hidden.clone());
         Ok(hidden)
     }
@@ -184,12 +184,10 @@ impl Encoder {
         if let Some(pooled) = &self.pooled {
             return Ok(pooled.clone());
         }
-        let (hidden, width) = (self.hidden.clone(), self.config.hidden_size);
-        let batch = hidden.shape()[0];
-        let parameters = &mut self.parameters;
+        let (inputs, last) = (&self.inputs, &self.last);
+        let (parameters, width) = (&mut self.parameters, self.config.hidden_size);
         let pooled = scoped(g, "pooler", |g| {
-            let first = g.slice(&hidden, 1, 0, 1)?;
-            let first = g.reshape(&first, &[batch, width])?;
+            let first = inputs.first_tokens(g, last)?;
             let x = dense(g, parameters, "bert.pooler.dense", &first, width)?;
             Ok(g.tanh(&x)?)
         })?;
@@ -200,14 +198,6 @@ impl Encoder {
 
 fn scoped<R>(g: &mut Graph, name: &str, f: impl FnOnce(&mut Graph) -> Result<R>) -> Result<R> {
     g.scoped(name, f)
-}
-
-/// 0 where attended and [`MASKED`] where not, `[batch, 1, 1, seq]`.
-fn mask_bias(g: &mut Graph, mask: &Tensor) -> Result<Tensor> {
-    let (batch, seq) = (mask.shape()[0], mask.shape()[1]);
-    let bias = g.add_scalar(mask, -1.0)?;
-    let bias = g.mul_scalar(&bias, -MASKED)?;
-    Ok(g.reshape(&bias, &[batch, 1, 1, seq])?)
 }
 
 /// The parts of the encoder while it is being built.
@@ -223,21 +213,19 @@ impl Stack<'_> {
     /// The word embedding's table, and the embeddings' output and every layer's: at least one tensor.
     fn run(&mut self, g: &mut Graph, inputs: &BertInputs) -> Result<(Tensor, Vec<Tensor>)> {
         let (words, embedded) = scoped(g, "embeddings", |g| self.embeddings(g, inputs))?;
-        let bias = scoped(g, "attention_mask", |g| {
-            mask_bias(g, &inputs.attention_mask)
-        })?;
-        let mut hidden_states = vec![embedded.clone()];
-        let mut hidden = embedded;
+        let bias = scoped(g, "attention_mask", |g| inputs.attention_bias(g))?;
+        let mut outputs = vec![embedded.clone()];
+        let mut last = embedded;
         for n in 0..self.config.num_hidden_layers {
             let attended = scoped(g, &format!("encoder.layer.{n}.attention"), |g| {
-                self.attention(g, n, &hidden, &bias)
+                self.attention(g, n, &last, &bias)
             })?;
-            hidden = scoped(g, &format!("encoder.layer.{n}.ffn"), |g| {
+            last = scoped(g, &format!("encoder.layer.{n}.ffn"), |g| {
                 self.feed_forward(g, n, &attended)
             })?;
-            hidden_states.push(hidden.clone());
+            outputs.push(last.clone());
         }
-        Ok((words, hidden_states))
+        Ok((words, outputs))
     }
 
     fn dropout(&self, g: &mut Graph, x: &Tensor, rate: f64, site: &str) -> Result<Tensor> {
@@ -251,10 +239,9 @@ impl Stack<'_> {
         Ok(self.parameters.declare(g, spec)?)
     }
 
-    /// The word embedding's table and the embeddings' output `[batch, seq, hidden]`.
+    /// The word embedding's table and the embeddings' output `[rows, seq, hidden]`.
     fn embeddings(&mut self, g: &mut Graph, inputs: &BertInputs) -> Result<(Tensor, Tensor)> {
         let config = self.config;
-        let seq = inputs.input_ids.shape()[1];
         let words = self.table(g, WORD_EMBEDDINGS, config.vocab_size)?;
         let types = self.table(
             g,
@@ -269,8 +256,7 @@ impl Stack<'_> {
         let word = g.gather(&words, &inputs.input_ids)?;
         let word = self.without_padding_gradient(g, &word, &inputs.input_ids)?;
         let segment = g.gather(&types, &inputs.token_type_ids)?;
-        // Positions are 0..seq in every row: a slice, broadcast over the batch.
-        let position = g.slice(&positions, 0, 0, seq)?;
+        let position = inputs.positions(g, &positions)?;
         let x = g.add(&word, &segment)?;
         let x = g.add(&x, &position)?;
         let name = "bert.embeddings.LayerNorm";
@@ -300,23 +286,23 @@ impl Stack<'_> {
     }
 
     /// Self-attention, its output layer, the residual and the layer norm; `x` and the result are
-    /// `[batch, seq, hidden]`, `bias` is `[batch, 1, 1, seq]`.
+    /// `[rows, seq, hidden]`, `bias` broadcasts to `[rows, heads, seq, seq]`.
     fn attention(&mut self, g: &mut Graph, n: usize, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let config = self.config;
-        let (batch, seq, hidden) = (x.shape()[0], x.shape()[1], config.hidden_size);
+        let (rows, seq, hidden) = (x.shape()[0], x.shape()[1], config.hidden_size);
         let (heads, size) = (config.num_attention_heads, config.head_size());
         let prefix = format!("bert.encoder.layer.{n}.attention");
         let mut split = |g: &mut Graph, part: &str| -> Result<Tensor> {
             let name = format!("{prefix}.self.{part}");
             let y = dense(g, &mut self.parameters, &name, x, hidden)?;
-            let y = g.reshape(&y, &[batch, seq, heads, size])?;
+            let y = g.reshape(&y, &[rows, seq, heads, size])?;
             Ok(g.permute(&y, &[0, 2, 1, 3])?)
         };
         let query = split(g, "query")?;
         let key = split(g, "key")?;
         let value = split(g, "value")?;
 
-        // [batch, heads, seq, seq]. The scale comes after the product, where a GEMM takes it as
+        // [rows, heads, seq, seq]. The scale comes after the product, where a GEMM takes it as
         // its alpha.
         let scores = g.matmul_t(&query, &key)?;
         let scores = g.mul_scalar(&scores, (1.0 / (size as f64).sqrt()) as f32)?;
@@ -327,13 +313,13 @@ impl Stack<'_> {
         let probabilities = self.dropout(g, &probabilities, rate, &site)?;
         let context = g.matmul(&probabilities, &value)?;
         let context = g.permute(&context, &[0, 2, 1, 3])?;
-        let context = g.reshape(&context, &[batch, seq, hidden])?;
+        let context = g.reshape(&context, &[rows, seq, hidden])?;
 
         let site = format!("layer.{n}.attention_output");
         self.output(g, &format!("{prefix}.output"), &site, &context, x)
     }
 
-    /// Intermediate and output layer, the residual and the layer norm, `[batch, seq, hidden]`.
+    /// Intermediate and output layer, the residual and the layer norm, `[rows, seq, hidden]`.
     fn feed_forward(&mut self, g: &mut Graph, n: usize, x: &Tensor) -> Result<Tensor> {
         let prefix = format!("bert.encoder.layer.{n}");
         let name = format!("{prefix}.intermediate.dense");

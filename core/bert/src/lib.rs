@@ -15,15 +15,17 @@ mod encoder;
 mod error;
 pub mod hf;
 mod init;
+mod inputs;
 mod layers;
 mod parameters;
 mod validate;
 
 pub use activation::Activation;
 pub use config::BertConfig;
-pub use encoder::{BertInputs, Encoder};
+pub use encoder::Encoder;
 pub use error::{BertError, Result};
 pub use init::{initial_values, Init};
+pub use inputs::{BertInputs, Layout, Places};
 pub use layers::{dense, layer_norm, Parameters};
 pub use parameters::{
     encoder_parameters, mlm_head_parameters, nsp_head_parameters, pooler_parameters,

@@ -3,6 +3,7 @@
 //! Owns: the traits [`Backend`] and [`Session`] and their error type. Must not know: any device, any
 //! model, any training loop. Every backend passes the one conformance suite in `tests/conformance`.
 
+use crate::profile::{KernelTime, SessionMemory};
 use ablate_graph::{Feeds, Graph, GraphError, RandomKey};
 
 /// Names a program that a [`Session`] has loaded.
@@ -125,4 +126,19 @@ pub trait Session {
 
     /// Floating-point operations of the contractions of one run (two per multiply-add).
     fn flops(&self, program: ProgramId) -> f64;
+
+    /// Measures each kernel of the runs from now on, or stops measuring. What was measured stays
+    /// until it is switched on again. A backend that cannot measure ignores it.
+    fn set_profiling(&mut self, _on: bool) {}
+
+    /// The kernels of a program in the order of execution with the time they took while
+    /// profiling was on; empty from a backend that cannot measure, and for an unknown program.
+    fn profile(&self, _program: ProgramId) -> Vec<KernelTime> {
+        Vec::new()
+    }
+
+    /// Memory that the session holds; zeros from a backend that does not know.
+    fn memory(&self) -> SessionMemory {
+        SessionMemory::default()
+    }
 }

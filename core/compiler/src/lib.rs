@@ -5,7 +5,7 @@
 //! Must not know: BERT, training, any particular device.
 //!
 //! Passes, each verified after it ran: [`passes::import`], [`passes::canonicalize`],
-//! [`passes::onehot`], [`passes::layout`], [`passes::contraction`], [`passes::fusion`] with [`passes::emit`],
+//! [`passes::onehot`], [`passes::layout`], [`passes::contraction`], [`passes::spread`], [`passes::fusion`] with [`passes::emit`],
 //! [`passes::buffers`].
 
 pub mod access;
@@ -13,12 +13,14 @@ mod backend;
 mod error;
 pub mod ir;
 pub mod passes;
+mod profile;
 pub mod program;
 mod reference;
 mod text;
 
 pub use backend::{Backend, BackendError, ProgramId, Session};
 pub use error::CompileError;
+pub use profile::{KernelTime, SessionMemory};
 pub use program::Program;
 pub use reference::ReferenceBackend;
 
@@ -39,6 +41,8 @@ pub fn compile(lowered: &Lowered) -> Result<Program, CompileError> {
     ir.verify("layout")?;
     passes::contraction::run(&mut ir);
     ir.verify("contraction")?;
+    passes::spread::run(&mut ir);
+    ir.verify("spread")?;
     let (mut program, assigned) = passes::emit::run(&ir)?;
     passes::buffers::run(&mut program, &assigned, &ir)?;
     Ok(program)

@@ -1,22 +1,39 @@
 //! The session: programs, their plans, the states and the arena they share.
 
+use crate::jit::{self, Code, Compiled};
+use crate::matmul::Cut;
 use crate::memory::{Memory, Shared};
 use crate::plan::RowPlan;
 use crate::pool::Pool;
 use crate::row::Context;
 use crate::vector::Isa;
-use crate::{index, matmul, row};
+use crate::{gemm, index, matmul, matmul16, row};
 use ablate_compiler::program::{Kernel, Place};
-use ablate_compiler::{compile, Backend, BackendError, Program, ProgramId, Session};
+use ablate_compiler::{
+    compile, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
+};
 use ablate_graph::{Feeds, Graph, RandomKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
+
+/// How the operands of matrix products are rounded. Everything else is single precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Not at all: single precision.
+    #[default]
+    F32,
+    /// To bfloat16, with single-precision products and sums.
+    Bf16,
+}
 
 /// The processor as a [`Backend`].
 #[derive(Clone)]
 pub struct CpuBackend {
     pool: Arc<Pool>,
     isa: Isa,
+    jit: bool,
+    precision: Precision,
 }
 
 impl CpuBackend {
@@ -28,13 +45,40 @@ impl CpuBackend {
         Ok(CpuBackend {
             pool: Arc::new(Pool::new(threads)?),
             isa: Isa::detect(),
+            jit: jit::available(),
+            precision: Precision::F32,
         })
+    }
+
+    /// The same backend with another precision of matrix products.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// The same backend restricted to portable vector code, for tests and comparisons.
     #[must_use]
     pub fn portable(mut self) -> Self {
         self.isa = Isa::Portable;
+        self.jit = false;
+        self
+    }
+
+    /// The same backend restricted to AVX2, or less where there is none, for tests and comparisons.
+    #[must_use]
+    pub fn avx2(mut self) -> Self {
+        if self.isa == Isa::Avx512 {
+            self.isa = Isa::Avx2;
+        }
+        self.jit = false;
+        self
+    }
+
+    /// The same backend with row kernels interpreted, for tests and comparisons.
+    #[must_use]
+    pub fn interpreted(mut self) -> Self {
+        self.jit = false;
         self
     }
 
@@ -63,6 +107,9 @@ impl Backend for CpuBackend {
         Ok(Box::new(CpuSession {
             pool: self.pool.clone(),
             isa: self.isa,
+            jit: self.jit,
+            precision: self.precision,
+            packed: Memory::new(0),
             programs: vec![],
             states: BTreeMap::new(),
             arena: Memory::new(0),
@@ -70,14 +117,26 @@ impl Backend for CpuBackend {
             scratch,
             scratch_pointers: vec![],
             iotas: BTreeMap::new(),
+            profiling: false,
         }))
     }
 }
 
+/// What is decided about a step when its program is loaded.
+enum Plan {
+    Row(Box<RowPlan>, Option<Box<Compiled>>),
+    Gemm(Cut),
+    /// With operands rounded to bfloat16, and left and right exchanged if `true`.
+    Gemm16(matmul16::Cut, bool),
+    None,
+}
+
 struct Loaded {
     program: Program,
-    /// Plans of the row kernels, by step.
-    plans: Vec<Option<RowPlan>>,
+    /// What was decided about each step.
+    plans: Vec<Plan>,
+    /// Machine code that the plans call.
+    _code: Option<Code>,
     /// Buffers of the fed inputs, by buffer.
     inputs: BTreeMap<usize, Memory>,
     /// States that must be set before a run.
@@ -86,11 +145,17 @@ struct Loaded {
     pointers: Vec<Shared>,
     /// Outputs, copied out of the arena, which the next program overwrites.
     outputs: BTreeMap<String, Vec<f32>>,
+    /// What each step costs, and took while profiling was on.
+    times: Vec<KernelTime>,
 }
 
 struct CpuSession {
     pool: Arc<Pool>,
     isa: Isa,
+    jit: bool,
+    precision: Precision,
+    /// Packed right operands of products with rounded operands.
+    packed: Memory,
     programs: Vec<Loaded>,
     states: BTreeMap<String, (Memory, bool)>,
     arena: Memory,
@@ -98,6 +163,7 @@ struct CpuSession {
     scratch: Vec<Memory>,
     scratch_pointers: Vec<Shared>,
     iotas: BTreeMap<usize, Memory>,
+    profiling: bool,
 }
 
 fn unknown<'a>(
@@ -215,27 +281,49 @@ impl Session for CpuSession {
                 Place::Arena { .. } => {}
             }
         }
-        let plans: Vec<Option<RowPlan>> = program
+        let threads = self.pool.threads();
+        let mut plans: Vec<Plan> = program
             .steps
             .iter()
             .map(|s| match &s.kernel {
-                Kernel::Row(kernel) => Some(RowPlan::new(kernel)),
-                _ => None,
+                Kernel::Row(kernel) => Plan::Row(Box::new(RowPlan::new(kernel)), None),
+                Kernel::Gemm { gemm, .. } => match self.precision {
+                    Precision::F32 => Plan::Gemm(Cut::new(gemm, self.isa, threads)),
+                    Precision::Bf16 => {
+                        let (cut, exchanged) = matmul16::Cut::new(gemm, threads);
+                        Plan::Gemm16(cut, exchanged)
+                    }
+                },
+                _ => Plan::None,
             })
             .collect();
+        let code = self.jit.then(|| machine_code(&mut plans)).flatten();
+        let rows = || {
+            plans.iter().filter_map(|p| match p {
+                Plan::Row(plan, compiled) => Some((plan, compiled)),
+                _ => None,
+            })
+        };
         grow(&mut self.arena, program.arena_len);
-        let scratch = plans.iter().flatten().map(|p| p.scratch).max().unwrap_or(0);
+        let products = plans
+            .iter()
+            .any(|p| matches!(p, Plan::Gemm(_) | Plan::Gemm16(..)));
+        let packing = if products { gemm::SCRATCH } else { 0 };
+        let scratch = rows()
+            .map(|(plan, compiled)| match compiled {
+                Some(compiled) => compiled.scratch(),
+                None => plan.scratch,
+            })
+            .fold(packing, usize::max);
         self.scratch.iter_mut().for_each(|s| grow(s, scratch));
         self.scratch_pointers = self.scratch.iter().map(|s| Shared(s.pointer())).collect();
-        grow(
-            &mut self.partials,
-            plans
-                .iter()
-                .flatten()
-                .map(|p| p.partial_len)
-                .max()
-                .unwrap_or(0),
-        );
+        let packed = plans.iter().map(|p| match p {
+            Plan::Gemm16(cut, _) => cut.shared_len(),
+            _ => 0,
+        });
+        grow(&mut self.packed, packed.max().unwrap_or(0));
+        let partials = rows().map(|(plan, _)| plan.partial_len).max().unwrap_or(0);
+        grow(&mut self.partials, partials);
         let pointers = vec![Shared(std::ptr::null_mut()); program.buffers.len()];
         let outputs = program
             .outputs
@@ -243,13 +331,16 @@ impl Session for CpuSession {
             .map(|(name, id)| (name.clone(), vec![0.0; program.buffers[*id].len]))
             .collect();
         let needs = needed_states(&program);
+        let times = program.kernel_times();
         self.programs.push(Loaded {
             program,
             needs,
             plans,
+            _code: code,
             inputs,
             pointers,
             outputs,
+            times,
         });
         Ok(ProgramId(self.programs.len() - 1))
     }
@@ -293,6 +384,9 @@ impl Session for CpuSession {
         }
         self.fill_inputs(program.0, feeds)?;
         self.resolve(program.0)?;
+        let mut times = self
+            .profiling
+            .then(|| std::mem::take(&mut self.programs[program.0].times));
         let loaded = &self.programs[program.0];
         let context = Context {
             pool: &self.pool,
@@ -300,11 +394,16 @@ impl Session for CpuSession {
             buffers: &loaded.pointers,
             scratch: &self.scratch_pointers,
             partials: Shared(self.partials.pointer()),
+            packed: Shared(self.packed.pointer()),
             key,
         };
         // SAFETY: every pointer was resolved above to memory of the length that the program says;
         // the compiler verified that kernels stay inside their buffers.
-        self.pool.enter(|| unsafe { steps(loaded, &context) });
+        self.pool
+            .enter(|| unsafe { steps(loaded, &context, times.as_deref_mut()) });
+        if let Some(times) = times {
+            self.programs[program.0].times = times;
+        }
         let Loaded {
             program,
             outputs,
@@ -345,6 +444,46 @@ impl Session for CpuSession {
             .get(program.0)
             .map_or(0.0, |p| p.program.flops())
     }
+
+    fn set_profiling(&mut self, on: bool) {
+        self.profiling = on;
+        if on {
+            for time in self.programs.iter_mut().flat_map(|p| &mut p.times) {
+                (time.calls, time.seconds) = (0, 0.0);
+            }
+        }
+    }
+
+    fn profile(&self, program: ProgramId) -> Vec<KernelTime> {
+        self.loaded(program).map_or(vec![], |p| p.times.clone())
+    }
+
+    fn memory(&self) -> SessionMemory {
+        let bytes = |m: &Memory| (m.len() * size_of::<f32>()) as u64;
+        let inputs = self.programs.iter().flat_map(|p| p.inputs.values());
+        SessionMemory {
+            arena_bytes: bytes(&self.arena),
+            state_bytes: self.states.values().map(|(m, _)| bytes(m)).sum(),
+            input_bytes: inputs.chain(self.iotas.values()).map(bytes).sum(),
+            scratch_bytes: self.scratch.iter().chain([&self.partials]).map(bytes).sum(),
+        }
+    }
+}
+
+/// Compiles the row kernels among the plans.
+fn machine_code(plans: &mut [Plan]) -> Option<Code> {
+    let rows = plans.iter().filter_map(|p| match p {
+        Plan::Row(plan, _) => Some(&**plan),
+        _ => None,
+    });
+    let (kernels, code) = jit::compile(rows);
+    let mut kernels = kernels.into_iter();
+    for plan in plans {
+        if let Plan::Row(_, compiled) = plan {
+            *compiled = kernels.next().flatten().map(Box::new);
+        }
+    }
+    code
 }
 
 /// States that some step reads before any step has written them.
@@ -369,20 +508,30 @@ fn needed_states(program: &Program) -> Vec<String> {
 
 /// # Safety
 /// The context's pointers are those of the program's buffers.
-unsafe fn steps(loaded: &Loaded, cx: &Context) {
+unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTime]>) {
     let at = |id: usize| cx.buffers[id];
     for (number, step) in loaded.program.steps.iter().enumerate() {
+        let start = times.is_some().then(Instant::now);
         // SAFETY: the caller's promise.
         unsafe {
             match &step.kernel {
-                Kernel::Row(_) => {
-                    if let Some(plan) = &loaded.plans[number] {
-                        row::run(plan, cx);
+                Kernel::Row(_) => match &loaded.plans[number] {
+                    Plan::Row(plan, Some(compiled)) => jit::run(plan, compiled, cx),
+                    Plan::Row(plan, None) => row::run(plan, cx),
+                    _ => {}
+                },
+                Kernel::Gemm { gemm, a, b, c } => match &loaded.plans[number] {
+                    Plan::Gemm(cut) => {
+                        let buffers = [at(*a), at(*b), at(*c)];
+                        matmul::run(cx.pool, cx.isa, cx.scratch, (gemm, *cut), buffers);
                     }
-                }
-                Kernel::Gemm { gemm, a, b, c } => {
-                    matmul::run(cx.pool, gemm, at(*a), at(*b), at(*c))
-                }
+                    Plan::Gemm16(cut, exchanged) => {
+                        let [left, right] = if *exchanged { [b, a] } else { [a, b] };
+                        let buffers = [at(*left), at(*right), at(*c)];
+                        matmul16::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
+                    }
+                    _ => {}
+                },
                 Kernel::Gather {
                     table,
                     table_access,
@@ -432,6 +581,10 @@ unsafe fn steps(loaded: &Loaded, cx: &Context) {
                     std::ptr::copy(at(*from).0, at(*to).0, len);
                 }
             }
+        }
+        if let (Some(times), Some(start)) = (&mut times, start) {
+            times[number].calls += 1;
+            times[number].seconds += start.elapsed().as_secs_f64();
         }
     }
 }

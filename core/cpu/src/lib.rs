@@ -11,9 +11,12 @@
 //! it the rounding, by processor.
 
 mod backend;
+mod gemm;
 mod index;
+mod jit;
 pub mod math;
 mod matmul;
+mod matmul16;
 mod memory;
 mod plan;
 mod pool;
@@ -21,4 +24,4 @@ mod row;
 mod strided;
 mod vector;
 
-pub use backend::CpuBackend;
+pub use backend::{CpuBackend, Precision};

@@ -6,7 +6,7 @@
 
 /// Fitted coefficients, some of which happen to round to known constants.
 #[allow(clippy::approx_constant, clippy::excessive_precision)]
-mod coefficients {
+pub mod coefficients {
     /// `(2^f - 1) / f` on [-1/2, 1/2], highest power first.
     pub const EXP2: [f32; 6] = [
         1.535_336_2e-4,
@@ -31,6 +31,11 @@ mod coefficients {
     ];
 }
 
+/// Adding it, 1.5 * 2^23, rounds a small number to a whole one and leaves that in the low bits.
+pub const MAGIC: f32 = 12_582_912.0;
+/// The bits of the root of one half.
+pub const ROOT_HALF: u32 = 0x3f35_04f3;
+
 #[inline(always)]
 fn polynomial<const N: usize>(coefficients: [f32; N], f: f32) -> f32 {
     coefficients[1..]
@@ -45,7 +50,6 @@ pub fn exp2(x: f32) -> f32 {
     let x = if x > 128.0 { 128.0 } else { x };
     let x = if x < -151.0 { -151.0 } else { x };
     // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.
-    const MAGIC: f32 = 12_582_912.0;
     let shifted = x + MAGIC;
     let whole = (shifted.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
     let f = x - (shifted - MAGIC);
@@ -65,7 +69,6 @@ pub fn log2(x: f32) -> f32 {
     let y = if small { x * 8_388_608.0 } else { x };
     let bias = if small { 23.0 } else { 0.0 };
     // The mantissa is brought into [sqrt(1/2), sqrt(2)).
-    const ROOT_HALF: u32 = 0x3f35_04f3;
     let bits = y.to_bits().wrapping_sub(ROOT_HALF);
     let exponent = (bits as i32) >> 23;
     let mantissa = f32::from_bits((bits & 0x007f_ffff).wrapping_add(ROOT_HALF));

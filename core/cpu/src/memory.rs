@@ -1,14 +1,23 @@
 //! Cache-line aligned buffers of floats, and shared pointers to them.
+//!
+//! Large buffers are mapped in huge pages where the system has them: a product that walks down a
+//! matrix of thousands of columns touches another page with every row, and would wait for the page
+//! tables more than for the memory.
 
 use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
 
 /// Bytes that every buffer starts at a multiple of.
 const ALIGN: usize = 64;
+/// Bytes of a huge page.
+#[cfg(target_os = "linux")]
+const HUGE: usize = 1 << 21;
 
 /// A zeroed, aligned buffer that never moves.
 pub struct Memory {
     start: *mut f32,
     len: usize,
+    /// First byte and length of the mapping, for a buffer that is not the allocator's.
+    mapping: Option<(*mut u8, usize)>,
 }
 
 // SAFETY: the buffer is owned; access to it is through `&self`/`&mut self` or through `Shared`, whose
@@ -20,13 +29,59 @@ unsafe impl Sync for Memory {}
 impl Memory {
     /// A buffer of `len` zeros.
     pub fn new(len: usize) -> Self {
+        if let Some(memory) = Self::mapped(len) {
+            return memory;
+        }
         let layout = Self::layout(len);
         // SAFETY: the layout has a size of at least one element.
         let start = unsafe { alloc_zeroed(layout) }.cast::<f32>();
         if start.is_null() {
             handle_alloc_error(layout);
         }
-        Memory { start, len }
+        Memory {
+            start,
+            len,
+            mapping: None,
+        }
+    }
+
+    /// A buffer of at least two huge pages, mapped for them; `None` for smaller ones and where the
+    /// system refuses.
+    #[cfg(target_os = "linux")]
+    fn mapped(len: usize) -> Option<Self> {
+        let bytes = len.checked_mul(size_of::<f32>())?;
+        if bytes < 2 * HUGE {
+            return None;
+        }
+        let whole = bytes.checked_next_multiple_of(HUGE)? + HUGE;
+        // SAFETY: a private anonymous mapping at a place of the system's choice touches nothing else.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                whole,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return None;
+        }
+        let base = base.cast::<u8>();
+        let start = base.wrapping_add(base.align_offset(HUGE));
+        // SAFETY: inside the mapping. Advice that is not taken changes nothing.
+        unsafe { libc::madvise(start.cast(), whole - HUGE, libc::MADV_HUGEPAGE) };
+        Some(Memory {
+            start: start.cast(),
+            len,
+            mapping: Some((base, whole)),
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn mapped(_len: usize) -> Option<Self> {
+        None
     }
 
     fn layout(len: usize) -> Layout {
@@ -60,8 +115,15 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with the same layout.
-        unsafe { dealloc(self.start.cast(), Self::layout(self.len)) }
+        match self.mapping {
+            #[cfg(target_os = "linux")]
+            // SAFETY: mapped in `mapped` with the same bounds.
+            Some((base, bytes)) => unsafe {
+                libc::munmap(base.cast(), bytes);
+            },
+            // SAFETY: allocated in `new` with the same layout.
+            _ => unsafe { dealloc(self.start.cast(), Self::layout(self.len)) },
+        }
     }
 }
 
@@ -78,6 +140,11 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
+    /// The part of the buffer from element `offset` on.
+    pub fn at(self, offset: usize) -> Shared {
+        Shared(self.0.wrapping_add(offset))
+    }
+
     /// The element `offset` elements further.
     ///
     /// # Safety

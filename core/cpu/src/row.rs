@@ -21,6 +21,8 @@ pub struct Context<'a> {
     pub scratch: &'a [Shared],
     /// Partial results of accumulations.
     pub partials: Shared,
+    /// Packed operands of matrix products.
+    pub packed: Shared,
     /// Random numbers: seed and step.
     pub key: ablate_graph::RandomKey,
 }
@@ -47,6 +49,15 @@ pub unsafe fn run(plan: &RowPlan, cx: &Context) {
         };
     };
     cx.pool.each(plan.chunks.len(), work);
+    // SAFETY: the partial results were written above.
+    unsafe { fold_partials(plan, cx) };
+}
+
+/// Folds the partial results of the chunks, in order.
+///
+/// # Safety
+/// The partial results of every chunk were written.
+pub unsafe fn fold_partials(plan: &RowPlan, cx: &Context) {
     for (acc, at) in plan.kernel.accumulates.iter().zip(&plan.partials) {
         let width = if acc.full { plan.kernel.cols } else { 1 };
         let stride = width.next_multiple_of(16);

@@ -51,6 +51,7 @@ mod lower;
 mod ops;
 mod primitive;
 mod reference;
+mod stock;
 mod tensor;
 mod view;
 
@@ -60,5 +61,6 @@ pub use graph::Graph;
 pub use interpret::{Interpreter, RunResult64};
 pub use ir::{LoadKind, Phase};
 pub use reference::RunResult;
+pub use stock::StockProgram;
 pub use tensor::Tensor;
 pub use view::{Dim, View, MAX_RANK};

@@ -22,6 +22,37 @@ pub struct RunResult {
     pub assigned: BTreeMap<String, Vec<f32>>,
 }
 
+/// A leaf of a graph: where the store keeps its value, and what that is.
+pub(crate) struct Leaf {
+    pub slot: usize,
+    pub kind: LoadKind,
+    pub shape: Vec<usize>,
+}
+
+impl Leaf {
+    /// Its value in a run.
+    pub fn value(
+        &self,
+        feeds: &Feeds,
+        states: &BTreeMap<String, Vec<f32>>,
+        key: RandomKey,
+    ) -> Result<Vec<f32>> {
+        let elements = self.shape.iter().product();
+        Ok(match &self.kind {
+            LoadKind::State { name, .. } => state_value(states, name, &self.shape)?.to_vec(),
+            LoadKind::Input { name, index_bound } => {
+                feeds.checked(name, &self.shape, *index_bound)?.to_vec()
+            }
+            LoadKind::Uniform { stream } => {
+                let mut value = vec![0.0; elements];
+                Stream::new(key.seed, stream).fill_uniform(key.step, 0, &mut value);
+                value
+            }
+            LoadKind::Iota => (0..elements).map(|i| i as f32).collect(),
+        })
+    }
+}
+
 impl Graph {
     /// Runs the graph with luminal's own `execute()` and keeps nothing for the next run.
     ///
@@ -34,15 +65,7 @@ impl Graph {
         states: &BTreeMap<String, Vec<f32>>,
         key: RandomKey,
     ) -> Result<RunResult> {
-        for facts in &self.facts {
-            let elements: usize = facts.shape.iter().product();
-            if elements > i32::MAX as usize {
-                return Err(GraphError::TooLarge {
-                    elements,
-                    scope: facts.scope.clone(),
-                });
-            }
-        }
+        self.check_sizes()?;
         self.fill_store(feeds, states, key)?;
         // `execute` leaves out nodes that hold a tensor already, and knows only the nodes of its
         // last sort
@@ -66,36 +89,48 @@ impl Graph {
         Ok(result)
     }
 
+    /// luminal computes indices in 32 bits.
+    pub(crate) fn check_sizes(&self) -> Result<()> {
+        for facts in &self.facts {
+            let elements: usize = facts.shape.iter().product();
+            if elements > i32::MAX as usize {
+                return Err(GraphError::TooLarge {
+                    elements,
+                    scope: facts.scope.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn fill_store(
         &mut self,
         feeds: &Feeds,
         states: &BTreeMap<String, Vec<f32>>,
         key: RandomKey,
     ) -> Result<()> {
-        let live = self.live()?;
         let mut store = self.store.borrow_mut();
         store.clear();
-        for (i, facts) in self.facts.iter().enumerate().filter(|(i, _)| live[*i]) {
-            let (Op::Load(kind), _) = self.read_node(NodeIndex::new(i))? else {
-                continue;
-            };
-            let shape = &facts.shape;
-            let elements = shape.iter().product();
-            let value = match kind {
-                LoadKind::State { name, .. } => state_value(states, &name, shape)?.to_vec(),
-                LoadKind::Input { name, index_bound } => {
-                    feeds.checked(&name, shape, index_bound)?.to_vec()
-                }
-                LoadKind::Uniform { stream } => {
-                    let mut value = vec![0.0; elements];
-                    Stream::new(key.seed, &stream).fill_uniform(key.step, 0, &mut value);
-                    value
-                }
-                LoadKind::Iota => (0..elements).map(|i| i as f32).collect(),
-            };
-            store.insert(i, value);
+        for leaf in self.live_leaves()? {
+            store.insert(leaf.slot, leaf.value(feeds, states, key)?);
         }
         Ok(())
+    }
+
+    /// The leaves that an output or an assignment needs.
+    pub(crate) fn live_leaves(&self) -> Result<Vec<Leaf>> {
+        let live = self.live()?;
+        let mut leaves = vec![];
+        for (slot, facts) in self.facts.iter().enumerate().filter(|(i, _)| live[*i]) {
+            if let (Op::Load(kind), _) = self.read_node(NodeIndex::new(slot))? {
+                leaves.push(Leaf {
+                    slot,
+                    kind,
+                    shape: facts.shape.clone(),
+                });
+            }
+        }
+        Ok(leaves)
     }
 
     fn read_roots(&self, roots: &[(String, Tensor)]) -> Result<BTreeMap<String, Vec<f32>>> {

@@ -69,16 +69,23 @@ fn group(key: [u32; 2], step: u64, group: u64, out: &mut [f32; GROUP]) {
     }
 }
 
+/// Fills `out` group by group, whole groups where they belong and cut ones through a buffer.
 #[inline(always)]
-fn fill(key: [u32; 2], step: u64, first: u64, out: &mut [f32]) {
+fn fill(first: u64, out: &mut [f32], mut group: impl FnMut(u64, &mut [f32; GROUP])) {
     let mut done = 0;
     let mut buffer = [0.0; GROUP];
     while done < out.len() {
         let index = first + done as u64;
         let skip = (index % GROUP as u64) as usize;
-        group(key, step, index / GROUP as u64, &mut buffer);
         let n = (GROUP - skip).min(out.len() - done);
-        out[done..done + n].copy_from_slice(&buffer[skip..skip + n]);
+        let part = &mut out[done..done + n];
+        match <&mut [f32; GROUP]>::try_from(&mut *part) {
+            Ok(whole) => group(index / GROUP as u64, whole),
+            Err(_) => {
+                group(index / GROUP as u64, &mut buffer);
+                part.copy_from_slice(&buffer[skip..skip + n]);
+            }
+        }
         done += n;
     }
 }
@@ -86,13 +93,55 @@ fn fill(key: [u32; 2], step: u64, first: u64, out: &mut [f32]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
 fn fill_avx512(key: [u32; 2], step: u64, first: u64, out: &mut [f32]) {
-    fill(key, step, first, out);
+    use std::arch::x86_64::*;
+    let wide = |x: u32| _mm512_set1_epi64(i64::from(x));
+    let mut keys = [[_mm512_setzero_si512(); 2]; 10];
+    let [mut k0, mut k1] = key;
+    for pair in &mut keys {
+        *pair = [wide(k0), wide(k1)];
+        (k0, k1) = (k0.wrapping_add(W0), k1.wrapping_add(W1));
+    }
+    let lanes = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+    fill(first, out, |group, out| {
+        // Eight blocks a vector, each word in the low half of a 64-bit lane: the multiplication wants
+        // it there and ignores the other half.
+        let eight = |from: u64| {
+            let c0 = _mm512_add_epi64(_mm512_set1_epi64(from as i64), lanes);
+            let mut c = [
+                c0,
+                wide((from >> 32) as u32),
+                wide(step as u32),
+                wide((step >> 32) as u32),
+            ];
+            for [k0, k1] in keys {
+                let p0 = _mm512_mul_epu32(c[0], wide(M0));
+                let p1 = _mm512_mul_epu32(c[2], wide(M1));
+                let (h0, h1) = (_mm512_srli_epi64::<32>(p0), _mm512_srli_epi64::<32>(p1));
+                // Exclusive or of three.
+                c = [
+                    _mm512_ternarylogic_epi64::<0x96>(h1, c[1], k0),
+                    p1,
+                    _mm512_ternarylogic_epi64::<0x96>(h0, c[3], k1),
+                    p0,
+                ];
+            }
+            c.map(|c| _mm512_cvtepi64_epi32(c))
+        };
+        let (low, high) = (eight(group * 16), eight(group * 16 + 8));
+        for ((low, high), out) in low.into_iter().zip(high).zip(out.chunks_exact_mut(16)) {
+            let words = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+            let upper = _mm512_cvtepi32_ps(_mm512_srli_epi32::<8>(words));
+            let unit = _mm512_mul_ps(upper, _mm512_set1_ps(1.0 / 16_777_216.0));
+            // SAFETY: the chunk is 16 long.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), unit) };
+        }
+    });
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn fill_avx2(key: [u32; 2], step: u64, first: u64, out: &mut [f32]) {
-    fill(key, step, first, out);
+    fill(first, out, |number, out| group(key, step, number, out));
 }
 
 /// Fills `out` with uniform numbers; integers only until the last multiply, so every path gives
@@ -113,7 +162,7 @@ pub(crate) fn fill_uniform(key: [u32; 2], step: u64, first: u64, out: &mut [f32]
             return unsafe { fill_avx2(key, step, first, out) };
         }
     }
-    fill(key, step, first, out);
+    fill(first, out, |number, out| group(key, step, number, out));
 }
 
 #[cfg(test)]

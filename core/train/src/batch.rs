@@ -36,8 +36,8 @@ pub struct VocabularyFacts {
 /// Labels written by an objective's data hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Feature {
-    /// One label a token, `[batch, seq]` row-major; [`IGNORED`] = no prediction. Sparse: the graph hook
-    /// sees only the positions that carry a label.
+    /// One label a token, `[batch, seq]` row-major; [`IGNORED`] = no prediction, as for all padding.
+    /// Sparse: the graph hook sees only the positions that carry a label.
     PerToken(Vec<i64>),
     /// One label a row, `[batch]`; [`IGNORED`] = no prediction (all padding rows).
     PerSequence(Vec<i64>),

@@ -7,12 +7,12 @@
 //!   objectives of `scale/<objective>` times the objective's sum, where the trainer feeds
 //!   weight / units of the whole window. So gradients of a window's micro-batches simply add up.
 //! - The update graph reads `grad/<parameter>`, clips by the global norm, and lets the optimizer
-//!   assign parameters and slots.
+//!   assign parameters and slots. An optimizer may have several, of which a step runs one.
 //! - The evaluation graph is forward only, without dropout.
 
 use std::collections::BTreeMap;
 
-use ablate_bert::{BertConfig, Encoder, ParameterSpec};
+use ablate_bert::{BertConfig, Encoder, Layout, ParameterSpec};
 use ablate_graph::{Graph, Phase, Tensor};
 
 use crate::batch::Feature;
@@ -31,6 +31,8 @@ pub struct ForwardShape {
     pub batch: usize,
     /// Tokens a row.
     pub seq: usize,
+    /// The grid that the encoder works on.
+    pub layout: Layout,
     /// Capacity of the sparse labels of each objective.
     pub capacities: Vec<usize>,
     /// Names of each objective's features and whether they are per token.
@@ -50,6 +52,10 @@ impl ForwardShape {
         ForwardShape {
             batch: batch.batch.batch,
             seq: batch.batch.seq,
+            layout: match &batch.packing {
+                Some(packing) => packing.layout(),
+                None => Layout::Padded,
+            },
             capacities: capacities.to_vec(),
             features: features.collect(),
         }
@@ -99,7 +105,8 @@ pub fn forward(
     training: bool,
 ) -> Result<Forward, TrainError> {
     let mut graph = Graph::new();
-    let mut encoder = Encoder::build(&mut graph, config, shape.batch, shape.seq, training)?;
+    let (batch, seq, layout) = (shape.batch, shape.seq, shape.layout);
+    let mut encoder = Encoder::build_in(&mut graph, config, batch, seq, layout, training)?;
     let mut heads: Vec<ParameterSpec> = Vec::new();
     let mut frozen = Vec::new();
     let mut built = Vec::with_capacity(objectives.len());
@@ -123,8 +130,8 @@ pub fn forward(
         let mut cx = ObjectiveContext {
             graph: &mut graph,
             encoder: &mut encoder,
-            batch: shape.batch,
-            seq: shape.seq,
+            batch,
+            seq,
             predictions,
             training,
             features,
@@ -284,6 +291,8 @@ pub fn evaluation(
 /// Clipping multiplies every gradient by min(1, clip / (norm + 1e-6)) with the norm over all
 /// gradients together, as PyTorch. The norm before clipping is the output `grad_norm`.
 ///
+/// Of an optimizer with several update graphs this is the first.
+///
 /// # Errors
 /// When the optimizer's graph hook fails.
 pub fn update(
@@ -291,9 +300,22 @@ pub fn update(
     optimizer: &mut dyn Optimizer,
     clip: Option<f64>,
 ) -> Result<(Graph, Vec<(String, SlotSpec)>), TrainError> {
+    update_variant(parameters, optimizer, clip, 0)
+}
+
+/// As [`update`], the update graph with this number.
+///
+/// # Errors
+/// As [`update`].
+pub fn update_variant(
+    parameters: &[ParameterSpec],
+    optimizer: &mut dyn Optimizer,
+    clip: Option<f64>,
+    variant: u32,
+) -> Result<(Graph, Vec<(String, SlotSpec)>), TrainError> {
     let mut graph = Graph::new();
     let built = graph.in_phase(Phase::Update, |g| {
-        update_nodes(g, parameters, optimizer, clip)
+        update_nodes(g, parameters, optimizer, clip, variant)
     });
     Ok((graph, built?))
 }
@@ -303,6 +325,7 @@ fn update_nodes(
     parameters: &[ParameterSpec],
     optimizer: &mut dyn Optimizer,
     clip: Option<f64>,
+    variant: u32,
 ) -> Result<Vec<(String, SlotSpec)>, TrainError> {
     let mut gradients = Vec::with_capacity(parameters.len());
     g.push_scope("grad_norm");
@@ -346,7 +369,7 @@ fn update_nodes(
             None => gradient,
         };
         let mut tensors = Vec::new();
-        for slot in optimizer.slots(&spec.shape)? {
+        for slot in optimizer.slots(spec)? {
             let name = slot_name(&slot.name, &spec.name);
             tensors.push(g.state(&name, &slot.shape)?);
             slots.push((name, slot));
@@ -355,11 +378,13 @@ fn update_nodes(
             g,
             UpdateContext {
                 name: spec.name.clone(),
+                role: spec.role,
                 parameter: parameter.clone(),
                 gradient,
                 slots: tensors.clone(),
                 scalars: scalars.clone(),
                 decays: spec.decays(),
+                variant,
             },
         )?;
         if update.slots.len() != tensors.len() {
@@ -373,7 +398,10 @@ fn update_nodes(
         }
         g.assign(&parameter, &update.parameter)?;
         for (state, value) in tensors.iter().zip(&update.slots) {
-            g.assign(state, value)?;
+            // A slot that stays as it is needs no kernel.
+            if value.node() != state.node() || value.view() != state.view() {
+                g.assign(state, value)?;
+            }
         }
         g.pop_scope();
     }

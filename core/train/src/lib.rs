@@ -1,13 +1,14 @@
 //! Training: batches in, steps out.
 //!
-//! Owns the loop, the schedules, the checkpoints, the diagnosis of a run, and the traits that plugins
-//! fill ([`Objective`], [`Optimizer`], [`StoppingRule`]) and that the owner of the data fills
+//! Owns the loop, the checkpoints, the diagnosis of a run, and the traits that plugins fill
+//! ([`Objective`], [`Optimizer`], [`Schedule`], [`StoppingRule`]) and that the owner of the data fills
 //! ([`BatchSource`]). Must not know which backend runs the graphs, how a corpus is read, or how
 //! plugins are found.
 
 pub mod batch;
 pub mod checkpoint;
 mod clock;
+mod compose;
 pub mod diagnostics;
 mod error;
 pub mod files;
@@ -16,6 +17,7 @@ pub mod metrics;
 pub mod objective;
 pub mod optimizer;
 mod outcome;
+pub mod packing;
 mod programs;
 mod rules;
 pub mod schedule;
@@ -27,6 +29,7 @@ pub mod window;
 pub use batch::{
     Asks, BatchSource, Feature, Place, PreparedBatch, SourceError, VocabularyFacts, Window, IGNORED,
 };
+pub use compose::{compose, Stop};
 pub use error::TrainError;
 pub use files::FileError;
 pub use metrics::MetricsRow;

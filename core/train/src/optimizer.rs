@@ -4,6 +4,7 @@
 //! Owns the shape of the update; must not know the model, the schedule or the clipping: it gets a
 //! gradient that is already clipped and a learning rate that is already scheduled.
 
+use ablate_bert::{ParameterSpec, Role};
 use ablate_graph::{Graph, Tensor};
 
 use crate::objective::PluginError;
@@ -11,7 +12,7 @@ use crate::objective::PluginError;
 /// One slot (a state that the optimizer keeps beside a parameter).
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlotSpec {
-    /// Short name, the same for every parameter: `exp_avg`.
+    /// Short name: `exp_avg`.
     pub name: String,
     /// Shape, mostly that of the parameter.
     pub shape: Vec<usize>,
@@ -24,6 +25,8 @@ pub struct SlotSpec {
 pub struct UpdateContext {
     /// Name of the parameter, for error messages and labels.
     pub name: String,
+    /// What the parameter is: its group.
+    pub role: Role,
     /// Its value before the step.
     pub parameter: Tensor,
     /// Its gradient after clipping, the same shape.
@@ -35,6 +38,8 @@ pub struct UpdateContext {
     /// Whether weight decay applies: true for weight matrices and embeddings, false for biases and
     /// layer norms.
     pub decays: bool,
+    /// Which of the update graphs is built: less than [`Optimizer::variants`].
+    pub variant: u32,
 }
 
 /// What the update hook returns.
@@ -51,11 +56,26 @@ pub trait Optimizer: Send {
     /// Name as in the recipe.
     fn name(&self) -> &str;
 
-    /// The slots it keeps for a parameter of this shape.
+    /// The slots it keeps for a parameter.
     ///
     /// # Errors
     /// When the plugin fails.
-    fn slots(&self, shape: &[usize]) -> Result<Vec<SlotSpec>, PluginError>;
+    fn slots(&self, parameter: &ParameterSpec) -> Result<Vec<SlotSpec>, PluginError>;
+
+    /// How many different update graphs there are. A step runs the one that [`Optimizer::variant`]
+    /// names, so that work that only some steps do costs the others nothing.
+    fn variants(&self) -> u32 {
+        1
+    }
+
+    /// Which update graph step `step` (counted from 1) runs: less than [`Optimizer::variants`], and
+    /// decided by the step alone, so that a checkpoint needs nothing of it.
+    ///
+    /// # Errors
+    /// When the plugin fails.
+    fn variant(&self, _step: u64) -> Result<u32, PluginError> {
+        Ok(0)
+    }
 
     /// Names of the scalars that are fed each step.
     ///

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use ablate_bert::{BertConfig, ParameterSpec};
-use ablate_compiler::{ProgramId, Session};
+use ablate_compiler::{KernelTime, ProgramId, Session, SessionMemory};
 use ablate_graph::RandomKey;
 
 use crate::error::TrainError;
@@ -70,7 +70,8 @@ pub(crate) struct Programs {
     config: BertConfig,
     names: Vec<String>,
     forward: HashMap<(Mode, ForwardShape), Compiled>,
-    update: Option<ProgramId>,
+    /// The optimizer's update graphs, by number.
+    updates: Vec<ProgramId>,
     /// Names of the states that objectives have brought along and that are set.
     frozen: HashSet<String>,
     /// Capacities in use: training, evaluation.
@@ -84,7 +85,7 @@ impl Programs {
             config,
             names,
             forward: HashMap::new(),
-            update: None,
+            updates: Vec::new(),
             frozen: HashSet::new(),
             capacities: [Vec::new(), Vec::new()],
         }
@@ -92,6 +93,21 @@ impl Programs {
 
     pub fn session(&mut self) -> &mut dyn Session {
         &mut *self.session
+    }
+
+    /// What the kernels of the programs of a training step cost, gradient first.
+    pub fn profile(&self) -> Vec<KernelTime> {
+        let training = self.forward.iter().filter(|(k, _)| k.0 != Mode::Evaluate);
+        let mut ids: Vec<ProgramId> = training.map(|(_, c)| c.id).collect();
+        ids.sort_unstable();
+        ids.extend(&self.updates);
+        ids.into_iter()
+            .flat_map(|id| self.session.profile(id))
+            .collect()
+    }
+
+    pub fn memory(&self) -> SessionMemory {
+        self.session.memory()
     }
 
     pub fn state(&self, name: &str) -> Result<Vec<f32>, TrainError> {
@@ -118,7 +134,7 @@ impl Programs {
         if let Some(found) = self.forward.get(&key) {
             return Ok(found.clone());
         }
-        tracing::debug!(?mode, batch = key.1.batch, seq = key.1.seq, capacities = ?key.1.capacities, "compiling");
+        tracing::debug!(?mode, batch = key.1.batch, seq = key.1.seq, layout = ?key.1.layout, capacities = ?key.1.capacities, "compiling");
         let built = match mode {
             Mode::First => graphs::gradient(&self.config, objectives, &key.1, false)?,
             Mode::Accumulate => graphs::gradient(&self.config, objectives, &key.1, true)?,
@@ -149,16 +165,20 @@ impl Programs {
         Ok(self.compiled(objectives, Mode::First, batch)?.parameters)
     }
 
-    /// Compiles the update program.
+    /// Compiles the update programs.
     pub fn load_update(
         &mut self,
         parameters: &[ParameterSpec],
         optimizer: &mut dyn Optimizer,
         clip: Option<f64>,
     ) -> Result<Vec<(String, SlotSpec)>, TrainError> {
-        let (graph, slots) = graphs::update(parameters, optimizer, clip)?;
-        self.update = Some(self.session.load(graph)?);
-        Ok(slots)
+        let mut all = Vec::new();
+        for variant in 0..optimizer.variants().max(1) {
+            let (graph, slots) = graphs::update_variant(parameters, optimizer, clip, variant)?;
+            self.updates.push(self.session.load(graph)?);
+            all = slots;
+        }
+        Ok(all)
     }
 
     /// Runs one micro-batch and adds what it puts out to `sums`. `scales` are fed to gradient
@@ -205,10 +225,14 @@ impl Programs {
         step: u64,
         learning_rate: f64,
     ) -> Result<(f64, f64), TrainError> {
-        let Some(id) = self.update else {
-            return Err(TrainError::Setup(
-                "the update program was not loaded".to_owned(),
-            ));
+        let variant = optimizer.variant(step)?;
+        let Some(&id) = self.updates.get(variant as usize) else {
+            return Err(TrainError::Setup(format!(
+                "the optimizer `{}` asks for update graph {variant} at step {step}, but has {}, counted \
+                 from 0",
+                optimizer.name(),
+                self.updates.len()
+            )));
         };
         let mut feeds = ablate_graph::Feeds::new();
         let names = optimizer.scalar_names()?;

@@ -94,6 +94,8 @@ mod tests {
             let event = Event {
                 step,
                 tokens: 0,
+                flops: 0.0,
+                seconds: 0.0,
                 split: Split::Train,
                 metrics: &[],
             };

@@ -47,12 +47,12 @@ pub struct TrainerConfig {
     pub initial: States,
     /// Seed of initial weights and dropout.
     pub seed: u64,
+    /// Whether padding is left out of the computation, see [`crate::packing`].
+    pub packed: bool,
     /// Largest global norm of the gradient.
     pub clip_norm: Option<f64>,
     /// Base learning rate; the schedule scales it.
     pub learning_rate: f64,
-    /// The schedule.
-    pub schedule: Schedule,
     /// Steps between two validation runs; None = only at the end.
     pub evaluate_every: Option<u64>,
     /// Where `metrics.jsonl` goes; None = nowhere.
@@ -71,6 +71,8 @@ pub struct Parts {
     pub objectives: Vec<Box<dyn Objective>>,
     /// The optimizer.
     pub optimizer: Box<dyn Optimizer>,
+    /// The learning rate's schedule.
+    pub schedule: Box<dyn Schedule>,
     /// Stopping rules, in the order of the recipe.
     pub rules: Vec<Box<dyn StoppingRule>>,
     /// The data.

@@ -37,6 +37,12 @@ pub struct Event<'a> {
     pub step: u64,
     /// Real tokens trained on so far.
     pub tokens: u64,
+    /// Floating-point operations of the matrix products in training so far, as in
+    /// [`Outcome::flops`](crate::Outcome::flops).
+    pub flops: f64,
+    /// Seconds since the trial began, evaluations and runs before a resume included. Other than all
+    /// else here not the same from run to run.
+    pub seconds: f64,
     /// Where the metrics come from.
     pub split: Split,
     /// `loss`, `<objective>_loss`; on training events also `grad_norm` and `learning_rate`, on
@@ -71,7 +77,8 @@ pub enum Decision {
     },
 }
 
-/// A stopping rule. Called from one thread at a time, not always the same one.
+/// A stopping rule. Called from one thread at a time, not always the same one. In a composition (see
+/// [`Stop`](crate::Stop)) it is asked on after it has said to stop.
 pub trait StoppingRule: Send {
     /// Name as in the recipe; goes into `stopped_by`.
     fn name(&self) -> &str;

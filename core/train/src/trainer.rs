@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ablate_bert::ParameterSpec;
+use ablate_compiler::{KernelTime, SessionMemory};
 use ablate_graph::RandomKey;
 
 use crate::batch::BatchSource;
@@ -23,6 +24,7 @@ use crate::optimizer::{Optimizer, SlotSpec};
 use crate::outcome::{Ending, NamedTensor, Outcome, TrainEvent};
 use crate::programs::{divide, Mode, Programs, Sums};
 use crate::rules::{Rules, Verdict};
+use crate::schedule::Schedule;
 use crate::setup::{Parts, TrainerConfig};
 use crate::stopping::{Event, Split};
 use crate::window::{label, label_window};
@@ -33,6 +35,7 @@ pub struct Trainer {
     programs: Programs,
     objectives: Vec<Box<dyn Objective>>,
     optimizer: Box<dyn Optimizer>,
+    schedule: Box<dyn Schedule>,
     rules: Rules,
     source: Box<dyn BatchSource>,
     parameters: Vec<ParameterSpec>,
@@ -54,6 +57,7 @@ impl Trainer {
             session,
             mut objectives,
             mut optimizer,
+            schedule,
             rules,
             mut source,
         } = parts;
@@ -77,7 +81,7 @@ impl Trainer {
 
         // Features and shapes are known from the data alone, so look at the first window, then go back.
         let start = source.cursor();
-        let probe = label_window(&mut objectives, source.next_window()?)?;
+        let probe = label_window(&mut objectives, source.next_window()?)?.packed(config.packed);
         source.restore(&start)?;
         let Some(first) = probe.batches.first() else {
             return Err(TrainError::Setup("the first window is empty".to_owned()));
@@ -107,6 +111,7 @@ impl Trainer {
             programs,
             objectives,
             optimizer,
+            schedule,
             rules: Rules::new(rules),
             source,
             parameters,
@@ -208,6 +213,22 @@ impl Trainer {
             .collect()
     }
 
+    /// Measures each kernel of the steps from now on, or stops; see [`Trainer::profile`].
+    pub fn set_profiling(&mut self, on: bool) {
+        self.programs.session().set_profiling(on);
+    }
+
+    /// The kernels of the programs that training steps run, with the time they took since profiling
+    /// was switched on.
+    pub fn profile(&self) -> Vec<KernelTime> {
+        self.programs.profile()
+    }
+
+    /// Memory that the device holds for this trial.
+    pub fn memory(&self) -> SessionMemory {
+        self.programs.memory()
+    }
+
     /// Trains until a rule holds or `interrupt` becomes true, then measures the held-out splits.
     ///
     /// # Errors
@@ -289,7 +310,8 @@ impl Trainer {
 
     /// Gradient and update over the next window.
     fn one_step(&mut self, clock: &Clock) -> Result<MetricsRow, TrainError> {
-        let window = label_window(&mut self.objectives, self.source.next_window()?)?;
+        let window = label_window(&mut self.objectives, self.source.next_window()?)?
+            .packed(self.config.packed);
         let scales: Vec<f64> = self
             .weights
             .iter()
@@ -316,7 +338,7 @@ impl Trainer {
         }
         let (loss, values) = divide(&sums, &self.names, &self.weights, false);
         let step = self.progress.step + 1;
-        let learning_rate = self.config.learning_rate * self.config.schedule.factor(step);
+        let learning_rate = self.config.learning_rate * self.schedule.factor(step)?;
         let (grad_norm, flops) = self
             .programs
             .run_update(&*self.optimizer, step, learning_rate)?;
@@ -359,7 +381,7 @@ impl Trainer {
         let mut any = false;
         for batch in self.source.evaluation(split)? {
             any = true;
-            let batch = label(&mut self.objectives, batch)?;
+            let batch = label(&mut self.objectives, batch)?.packed(self.config.packed);
             self.programs.fit(Mode::Evaluate, [&batch]);
             self.programs.run(
                 &mut self.objectives,
@@ -389,6 +411,8 @@ impl Trainer {
         let event = Event {
             step: row.step,
             tokens: row.tokens,
+            flops: self.progress.flops,
+            seconds: row.seconds,
             split,
             metrics: &metrics,
         };

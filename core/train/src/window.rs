@@ -9,6 +9,7 @@ use ablate_graph::Feeds;
 
 use crate::batch::{Feature, Part, PreparedBatch, Window, IGNORED};
 use crate::objective::{Objective, PluginError};
+use crate::packing::Packing;
 
 /// Capacities are multiples of this, so that few programs serve all micro-batches.
 const BUCKET: usize = 32;
@@ -22,6 +23,8 @@ pub struct Labelled {
     pub features: Vec<BTreeMap<String, Feature>>,
     /// Units of each objective in this micro-batch.
     pub units: Vec<f64>,
+    /// Where its tokens lie when padding is left out, see [`Labelled::packed`].
+    pub packing: Option<Packing>,
 }
 
 /// A window after the data hooks.
@@ -40,7 +43,8 @@ pub struct LabelledWindow {
 /// Runs the data hooks over a micro-batch.
 ///
 /// # Errors
-/// When a hook fails, or writes labels of a wrong length or a wrong number of units.
+/// When a hook fails, or writes labels of a wrong length, labels of padding, or a wrong number of
+/// units.
 pub fn label(
     objectives: &mut [Box<dyn Objective>],
     mut batch: PreparedBatch,
@@ -77,6 +81,17 @@ pub fn label(
                     "feature `{name}` has {found} labels, one a {kind} is {wanted}"
                 )));
             }
+            // Whether padding has a hidden state at all is nothing that a loss may depend on.
+            if let Feature::PerToken(labels) = feature {
+                let mut tokens = labels.iter().zip(&batch.attention_mask);
+                if let Some(token) = tokens.position(|(&l, &mask)| l != IGNORED && mask == 0) {
+                    return Err(fail(format!(
+                        "feature `{name}` labels token {} of row {}, which is padding; its label is {IGNORED}",
+                        token % batch.seq,
+                        token / batch.seq
+                    )));
+                }
+            }
         }
         let mut written = std::mem::take(&mut batch.features);
         if part != Part::Asked {
@@ -89,6 +104,7 @@ pub fn label(
         batch,
         features,
         units,
+        packing: None,
     })
 }
 
@@ -119,7 +135,24 @@ pub fn label_window(
     })
 }
 
+impl LabelledWindow {
+    /// Packs every micro-batch, as [`Labelled::packed`].
+    #[must_use]
+    pub fn packed(mut self, packed: bool) -> Self {
+        let batches = self.batches.into_iter();
+        self.batches = batches.map(|batch| batch.packed(packed)).collect();
+        self
+    }
+}
+
 impl Labelled {
+    /// With `packed`, its programs compute real tokens only; what it holds stays as it is.
+    #[must_use]
+    pub fn packed(mut self, packed: bool) -> Self {
+        self.packing = packed.then(|| Packing::of(&self.batch));
+        self
+    }
+
     /// Largest number of labels among the per-token features of each objective; 0 without any.
     pub fn predictions(&self) -> Vec<usize> {
         self.features
@@ -140,9 +173,14 @@ impl Labelled {
     /// All inputs of a graph built for these capacities.
     pub fn feeds(&self, names: &[String], capacities: &[usize]) -> Feeds {
         let mut feeds = Feeds::new();
-        feeds.set("input_ids", to_f32(&self.batch.input_ids));
-        feeds.set("token_type_ids", to_f32(&self.batch.token_type_ids));
-        feeds.set("attention_mask", to_f32(&self.batch.attention_mask));
+        match &self.packing {
+            Some(packing) => packing.fill(&self.batch, &mut feeds),
+            None => {
+                feeds.set("input_ids", to_f32(&self.batch.input_ids));
+                feeds.set("token_type_ids", to_f32(&self.batch.token_type_ids));
+                feeds.set("attention_mask", to_f32(&self.batch.attention_mask));
+            }
+        }
         for ((features, name), &capacity) in self.features.iter().zip(names).zip(capacities) {
             let capacity = capacity.max(1);
             for (feature_name, feature) in features {

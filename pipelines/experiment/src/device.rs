@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use ablate_compiler::{Backend, ReferenceBackend};
 use ablate_cpu::CpuBackend;
-use ablate_recipe::Device;
+use ablate_recipe::{Device, Precision};
 
 use crate::error::{ExperimentError, Result};
 
@@ -19,13 +19,19 @@ pub fn default_threads() -> usize {
 ///
 /// # Errors
 /// When the device does not exist here.
-pub fn open(device: Device, threads: usize) -> Result<Box<dyn Backend>> {
+pub fn open(device: Device, precision: Precision, threads: usize) -> Result<Box<dyn Backend>> {
+    let precision = match precision {
+        Precision::F32 => ablate_cpu::Precision::F32,
+        Precision::Bf16 => ablate_cpu::Precision::Bf16,
+    };
     let threads = match threads {
         0 => default_threads(),
         n => n,
     };
     match device {
-        Device::Auto | Device::Cpu => Ok(Box::new(CpuBackend::new(threads)?)),
+        Device::Auto | Device::Cpu => Ok(Box::new(
+            CpuBackend::new(threads)?.with_precision(precision),
+        )),
         Device::Cuda => Err(ExperimentError::Recipe(format!(
             "device: cuda: {}. Use device: auto or device: cpu",
             why_no_gpu()

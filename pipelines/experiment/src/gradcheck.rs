@@ -167,7 +167,7 @@ pub fn run(
         .next()
         .ok_or_else(|| ExperimentError::Recipe("there is no batch to check".to_owned()))?;
     let batch = fold(batch, config.vocab_size);
-    let labelled = label(&mut objectives, batch)?;
+    let labelled = label(&mut objectives, batch)?.packed(recipe.train.packed);
     let shape = ForwardShape::of(&labelled, &labelled.predictions());
     let mut built = forward(config, &mut objectives, &shape, true)?;
     let loss = built.weighted_loss(&objectives)?;

@@ -42,7 +42,7 @@ pub fn text(
     let mut objectives = plugins.objectives(&recipe.objectives)?;
     let pairs = pairs(&objectives)?;
     let mut source = TrialBatches::new(data, pairs, recipe.train.batch_size, 1, seed)?;
-    let window = label_window(&mut objectives, source.next_window()?)?;
+    let window = label_window(&mut objectives, source.next_window()?)?.packed(recipe.train.packed);
     let first = window
         .batches
         .first()

@@ -11,8 +11,7 @@ use ablate_compiler::Backend;
 use ablate_datasets::Tokenizer;
 use ablate_recipe::{Arm, Recipe};
 use ablate_train::{
-    CheckpointPolicy, Ending, Objective, Outcome, Parts, Schedule, TrainEvent, Trainer,
-    TrainerConfig,
+    CheckpointPolicy, Ending, Objective, Outcome, Parts, TrainEvent, Trainer, TrainerConfig,
 };
 use sha2::{Digest, Sha256};
 
@@ -66,35 +65,16 @@ pub(crate) fn fingerprint(arm: &Recipe, baseline: &Recipe) -> String {
     hex(&Sha256::digest(settings.to_string().as_bytes()))
 }
 
-/// The recipe's schedule as the trainer's.
-pub(crate) fn schedule(schedule: &ablate_recipe::Schedule) -> Schedule {
-    match *schedule {
-        ablate_recipe::Schedule::Constant {} => Schedule::Constant,
-        ablate_recipe::Schedule::WarmupLinear {
-            warmup_steps,
-            total_steps,
-        } => Schedule::WarmupLinear {
-            warmup_steps,
-            total_steps,
-        },
-        ablate_recipe::Schedule::WarmupCosine {
-            warmup_steps,
-            total_steps,
-        } => Schedule::WarmupCosine {
-            warmup_steps,
-            total_steps,
-        },
-    }
-}
-
 /// Steps that a trial takes at most, as far as the recipe says: for the progress display.
 pub(crate) fn total_steps(recipe: &Recipe) -> Option<u64> {
     let limits = recipe
         .stop
         .iter()
-        .filter(|rule| rule.name == "max_steps")
-        .filter_map(|rule| rule.config.get("steps")?.as_u64());
-    limits.min().or(schedule(&recipe.schedule).total_steps())
+        .filter_map(ablate_recipe::Stop::max_steps);
+    let scheduled = recipe.schedule.config.get("total_steps");
+    limits
+        .min()
+        .or(scheduled.and_then(serde_json::Value::as_u64))
 }
 
 /// What held-out batches ask an arm with these objectives.
@@ -137,9 +117,9 @@ pub(crate) fn parts(
         init: plan.init,
         initial: plan.initial.clone(),
         seed,
+        packed: recipe.train.packed,
         clip_norm: recipe.train.clip_norm,
         learning_rate: recipe.optimizer.learning_rate,
-        schedule: schedule(&recipe.schedule),
         evaluate_every: Some(recipe.evaluate.every_steps),
         metrics: None,
         checkpoint: CheckpointPolicy::default(),
@@ -149,6 +129,7 @@ pub(crate) fn parts(
         session: backend.session()?,
         objectives,
         optimizer: plugins.optimizer(&recipe.optimizer)?,
+        schedule: plugins.schedule(&recipe.schedule)?,
         rules: plugins.rules(&recipe.stop)?,
         source: Box::new(source),
     };

@@ -16,6 +16,8 @@ pub enum Kind {
     Objective,
     /// An update rule.
     Optimizer,
+    /// How the learning rate changes.
+    Schedule,
     /// A rule that ends training.
     StoppingRule,
     /// A curation operator.
@@ -46,13 +48,16 @@ pub type SourceCheck = dyn Fn(&Source) -> Result<(), String> + Send + Sync + 'st
 /// `maxProperties`, `minLength`, `oneOf`, `anyOf`, and `$ref` into the schema's own `$defs`, as
 /// `schemars` writes them. Other keywords are passed on by `schema` and left to the plugin to check.
 /// A schema that lists `properties` is closed unless it says otherwise. Two keys belong to the host and need not be declared: `weight` of
-/// an objective and `learning_rate` of an optimizer.
+/// an objective and `learning_rate` of an optimizer. A schedule that declares `total_steps` gets the
+/// steps of the `max_steps` rule where the recipe does not write it.
 #[derive(Clone, Default)]
 pub struct Catalog {
     /// Objectives, by name.
     pub objectives: BTreeMap<String, Value>,
     /// Optimizers, by name.
     pub optimizers: BTreeMap<String, Value>,
+    /// Schedules, by name.
+    pub schedules: BTreeMap<String, Value>,
     /// Stopping rules, by name.
     pub stopping: BTreeMap<String, Value>,
     /// Curation operators, by name.
@@ -69,6 +74,7 @@ impl fmt::Debug for Catalog {
         f.debug_struct("Catalog")
             .field("objectives", &self.objectives.keys())
             .field("optimizers", &self.optimizers.keys())
+            .field("schedules", &self.schedules.keys())
             .field("stopping", &self.stopping.keys())
             .field("operators", &self.operators.keys())
             .finish_non_exhaustive()
@@ -82,6 +88,7 @@ impl Catalog {
         match kind {
             Kind::Objective => &self.objectives,
             Kind::Optimizer => &self.optimizers,
+            Kind::Schedule => &self.schedules,
             Kind::StoppingRule => &self.stopping,
             Kind::Operator => &self.operators,
         }

@@ -14,6 +14,8 @@ use crate::{
     catalog::{Catalog, Kind},
     files::Finder,
     recipe::is_card,
+    schema::TOTAL_STEPS,
+    stop::{self, Stop},
     tree::{Node, Problem, Span},
     words::join,
 };
@@ -237,13 +239,9 @@ impl Checks<'_> {
         }
     }
 
-    /// Fills `total_steps` from the `max_steps` rule.
+    /// Fills `total_steps` of a schedule that declares it from the `max_steps` rule.
     fn schedule(&mut self, value: &mut Value) {
-        let limit = entries(value, "stop")
-            .into_iter()
-            .filter(|(name, _)| *name == "max_steps")
-            .filter_map(|(_, config)| config.get("steps")?.as_u64())
-            .min();
+        let limit = stop::first_of(&stop::entries(value));
         let Some((name, config)) = value
             .get_mut("schedule")
             .and_then(Value::as_object_mut)
@@ -251,21 +249,33 @@ impl Checks<'_> {
         else {
             return;
         };
-        let path = format!("schedule.{name}");
-        if name == "constant" {
+        let Some(schema) = self.catalog.schedules.get(name) else {
+            return;
+        };
+        let declares = |key: &str| {
+            schema
+                .get("properties")
+                .is_some_and(|p| p.get(key).is_some())
+        };
+        if !declares(TOTAL_STEPS) {
             return;
         }
+        let needs = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .is_some_and(|names| names.iter().any(|name| name == TOTAL_STEPS));
+        let path = format!("schedule.{name}");
         let name = name.clone();
-        let written_total = self.tree.find(&join(&path, "total_steps")).is_some();
+        let written_total = self.tree.find(&join(&path, TOTAL_STEPS)).is_some();
         if !written_total {
             match limit {
-                Some(limit) => config["total_steps"] = json!(limit),
-                None if self.wrong("stop") => {}
+                Some(limit) => config[TOTAL_STEPS] = json!(limit),
+                None if self.wrong("stop") || !needs => {}
                 None => {
                     let problem = Problem::error(
                         self.span(&path),
                         path.clone(),
-                        format!("`{name}` does not know when the rate is to reach 0"),
+                        format!("`{name}` does not know at which step it ends"),
                     )
                     .help("set `total_steps`, or add the stopping rule max_steps: {steps: ...}")
                     .related(&[&path, "stop"]);
@@ -274,59 +284,83 @@ impl Checks<'_> {
             }
         }
         let number = |key: &str| config.get(key).and_then(Value::as_u64);
-        if let (Some(warmup), Some(total)) = (number("warmup_steps"), number("total_steps")) {
+        let Some(total) = number(TOTAL_STEPS) else {
+            return;
+        };
+        let at_total = join(&path, TOTAL_STEPS);
+        if let Some(warmup) = number("warmup_steps").filter(|warmup| *warmup > total) {
             let at_warmup = join(&path, "warmup_steps");
-            let at_total = join(&path, "total_steps");
-            if warmup > total {
-                self.error_of(
-                    &[&at_warmup, &at_total, "stop.max_steps.steps", "stop"],
-                    format!("the warm-up of {warmup} steps is longer than the {total} steps of the schedule"),
-                    "lower `warmup_steps`",
-                );
-            }
-            if limit.is_some_and(|limit| limit > total) {
-                self.warn(
-                    &at_total,
-                    format!("the learning rate is 0 from step {total} on, but training goes on"),
-                    "raise `total_steps`, or leave it out to follow `max_steps`",
-                );
-            }
+            self.error_of(
+                &[&at_warmup, &at_total, "stop.max_steps.steps", "stop"],
+                format!(
+                    "the warm-up of {warmup} steps is longer than the {total} steps of the schedule"
+                ),
+                "lower `warmup_steps`",
+            );
+        }
+        if limit.is_some_and(|limit| limit > total) {
+            self.warn(
+                &at_total,
+                format!("the schedule ends at step {total}, but training goes on"),
+                "raise `total_steps`, or leave it out to follow `max_steps`",
+            );
+        }
+    }
+
+    /// Looks for rules that end a trial at once, or never.
+    fn stop(&mut self, stop: &[Stop]) {
+        if stop.is_empty() || self.wrong("stop") {
+            return;
+        }
+        for (i, entry) in stop.iter().enumerate().filter(|(_, s)| s.holds_at_first()) {
+            self.error(
+                &join("stop", &i.to_string()),
+                format!(
+                    "this `{}` holds from the first step on, so a trial would end there",
+                    entry.word()
+                ),
+                "put `not` beside other rules in `all`: [{max_steps: {steps: 100}}, {not: {..}}]",
+            );
+        }
+        if !stop.iter().any(Stop::is_bound) {
+            self.warn(
+                "stop",
+                "no stopping rule bounds the number of steps, so a trial may never end",
+                "add max_steps: {steps: ...}",
+            );
         }
     }
 
     /// Lets each plugin and operator look at its own config, and gives it only what it declares.
     fn components(&mut self, value: &Value) {
-        if let Some(stop) = at(value, "stop").and_then(Value::as_array) {
-            let ends = entries(value, "stop")
-                .iter()
-                .any(|(n, _)| *n == "max_steps");
-            if !stop.is_empty() && !ends && !self.wrong("stop") {
-                self.warn(
-                    "stop",
-                    "no stopping rule bounds the number of steps, so a trial may never end",
-                    "add max_steps: {steps: ...}",
-                );
-            }
-        }
+        let stop = stop::entries(value);
+        self.stop(&stop);
         let Some(check) = self.catalog.check.clone() else {
             return;
         };
         let mut all = Vec::new();
         for (kind, path) in [
             (Kind::Objective, "objectives"),
-            (Kind::StoppingRule, "stop"),
             (Kind::Operator, "data.curate"),
         ] {
-            all.extend(entries(value, path).into_iter().map(|e| (kind, path, e)));
+            let here = entries(value, path).into_iter();
+            all.extend(here.map(|(name, config)| (kind, join(path, name), name, config)));
         }
-        let optimizer = value.get("optimizer").and_then(Value::as_object);
+        let mut rules = Vec::new();
+        stop.iter().for_each(|s| s.rules("stop", &mut rules));
         all.extend(
-            optimizer
-                .and_then(|o| o.iter().next())
-                .map(|(name, config)| (Kind::Optimizer, "optimizer", (name.as_str(), config))),
+            rules
+                .iter()
+                .map(|(path, r)| (Kind::StoppingRule, path.clone(), r.name.as_str(), &r.config)),
         );
-        for (kind, path, (name, config)) in all {
-            let here = join(path, name);
+        for (kind, path) in [(Kind::Optimizer, "optimizer"), (Kind::Schedule, "schedule")] {
+            let one = value.get(path).and_then(Value::as_object);
+            all.extend(
+                one.and_then(|o| o.iter().next())
+                    .map(|(name, config)| (kind, join(path, name), name.as_str(), config)),
+            );
+        }
+        for (kind, here, name, config) in all {
             // What does not fit the schema has been reported and left out.
             if self.wrong(&here) {
                 continue;
@@ -349,7 +383,7 @@ pub(crate) fn own_config(catalog: &Catalog, kind: Kind, name: &str, config: &Val
     let host = match kind {
         Kind::Objective => "weight",
         Kind::Optimizer => "learning_rate",
-        Kind::StoppingRule | Kind::Operator => return config.clone(),
+        Kind::Schedule | Kind::StoppingRule | Kind::Operator => return config.clone(),
     };
     let declared = catalog
         .of(kind)

@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Anything chosen by name with a config of its own: a stopping rule or a curation operator.
+/// Anything chosen by name with a config of its own: a schedule, a single stopping rule, a curation
+/// operator.
 /// In the file a map with one key, `name: {config}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Value", try_from = "Value")]

@@ -6,6 +6,13 @@ use serde_json::{Map, Value};
 
 use crate::words::list;
 
+/// The schema that a reference into the root's `$defs` stands for; any other schema is itself.
+pub(crate) fn follow<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
+    let name = schema.get("$ref").and_then(Value::as_str);
+    name.and_then(|r| root.get("$defs")?.get(r.strip_prefix("#/$defs/")?))
+        .unwrap_or(schema)
+}
+
 /// The branches of `anyOf` or `oneOf`.
 fn branches(schema: &Value) -> Option<&Vec<Value>> {
     let either = schema.get("anyOf").or_else(|| schema.get("oneOf"));

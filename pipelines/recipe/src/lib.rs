@@ -22,6 +22,7 @@ mod reader;
 mod recipe;
 mod resolve;
 mod schema;
+mod stop;
 mod tree;
 mod words;
 
@@ -32,7 +33,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
 pub use load::{load, load_with, Loaded};
 pub use recipe::{
     Activation, Bert, Data, Design, Device, Evaluate, Experiment, Files, Format, Init, Model,
-    OnError, Overrides, Precision, Recipe, Report, ReportFormat, Schedule, Source, Split,
-    Tokenizer, Train,
+    OnError, Overrides, Precision, Recipe, Report, ReportFormat, Source, Split, Tokenizer, Train,
 };
 pub use schema::schema;
+pub use stop::Stop;

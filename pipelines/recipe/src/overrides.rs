@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::{
-    expect::{choice, pick, properties},
+    expect::{choice, follow, pick, properties},
     parse::{parse, Origin},
     tree::{list_index, Content, Entry, Node, Problem, Sources, Span},
     words::{join, list, nearest},
@@ -102,12 +102,16 @@ impl Override {
     pub fn apply(&self, tree: &mut Node, schema: &Value, who: &str, problems: &mut Vec<Problem>) {
         let segments: Vec<&str> = self.path.split('.').collect();
         let candidate = tree.clone();
-        let walk = Walk { change: self, who };
+        let walk = Walk {
+            change: self,
+            who,
+            root: schema,
+        };
         if let Err(problem) = walk.descend(tree, schema, &segments, "") {
             *tree = candidate;
             let help = problem.help.clone();
             let mut all = Vec::new();
-            collect(tree, schema, "", &mut all);
+            collect(tree, schema, schema, "", &mut all);
             let near = near_path(&self.path, &all);
             problems.push(match (near, help) {
                 (Some(near), Some(help)) => problem.help(format!("did you mean `{near}`? {help}")),
@@ -121,6 +125,8 @@ impl Override {
 struct Walk<'a> {
     change: &'a Override,
     who: &'a str,
+    /// Where references point.
+    root: &'a Value,
 }
 
 type Step = Result<(), Box<Problem>>;
@@ -135,6 +141,7 @@ impl Walk<'_> {
     }
 
     fn descend(&self, node: &mut Node, schema: &Value, rest: &[&str], at: &str) -> Step {
+        let schema = follow(self.root, schema);
         let Some((first, below)) = rest.split_first() else {
             return self.set(node, schema, at);
         };
@@ -285,23 +292,29 @@ fn drop_others(node: &mut Node, gone: impl Fn(&str) -> bool) {
 }
 
 /// Every path that can be set in this tree, for suggestions.
-fn collect(node: &Node, schema: &Value, at: &str, out: &mut Vec<String>) {
+fn collect(node: &Node, schema: &Value, root: &Value, at: &str, out: &mut Vec<String>) {
     if !at.is_empty() {
         out.push(at.to_owned());
     }
+    let target = follow(root, schema);
+    // What is not there is not followed: a definition may contain itself.
+    if !std::ptr::eq(target, schema) && node.content == Content::Null {
+        return;
+    }
+    let schema = target;
     if let Content::List(items) = &node.content {
         let inner = pick(schema, "array").and_then(|s| s.get("items"));
         for (item, inner) in items.iter().zip(inner.into_iter().cycle()) {
             if item.only_key().is_some() {
-                keys(item, inner, at, out, true);
+                keys(item, follow(root, inner), root, at, out, true);
             }
         }
         return;
     }
-    keys(node, schema, at, out, false);
+    keys(node, schema, root, at, out, false);
 }
 
-fn keys(node: &Node, schema: &Value, at: &str, out: &mut Vec<String>, only: bool) {
+fn keys(node: &Node, schema: &Value, root: &Value, at: &str, out: &mut Vec<String>, only: bool) {
     let nothing = Node {
         content: Content::Null,
         span: node.span,
@@ -309,7 +322,8 @@ fn keys(node: &Node, schema: &Value, at: &str, out: &mut Vec<String>, only: bool
     for (key, property) in properties(schema).into_iter().flatten() {
         let below = node.entry(key).map(|e| &e.value);
         if below.is_some() || !only {
-            collect(below.unwrap_or(&nothing), property, &join(at, key), out);
+            let below = below.unwrap_or(&nothing);
+            collect(below, property, root, &join(at, key), out);
         }
     }
 }

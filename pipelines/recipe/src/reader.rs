@@ -9,18 +9,31 @@
 use serde_json::{Map, Number, Value};
 
 use crate::{
-    expect::{choice, example, expected, picks, plain, properties, types},
+    expect::{choice, example, expected, follow, picks, plain, properties, types},
     schema::{is_name, NAME_PATTERN},
     tree::{Content, Node, Problem, Span},
     words::{join, list, nearest, suggest},
 };
+
+/// What plugins offer, as choices call it.
+const PLUGGABLE: [&str; 5] = [
+    "objective",
+    "optimizer",
+    "schedule",
+    "stopping rule",
+    "operator",
+];
 
 /// Whole numbers up to here survive the way through a float.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Reads a tree against a schema and gives the value with defaults, less what is wrong.
 pub(crate) fn read(node: &Node, schema: &Value, problems: &mut Vec<Problem>) -> Option<Value> {
-    Reader { problems }.value(node, node.span, schema, "")
+    let mut reader = Reader {
+        root: schema,
+        problems,
+    };
+    reader.value(node, node.span, schema, "")
 }
 
 /// A value with the defaults of its schema filled in, at every depth.
@@ -63,12 +76,15 @@ fn whole(n: &Number) -> Option<Number> {
 }
 
 struct Reader<'p> {
+    /// Where references point.
+    root: &'p Value,
     problems: &'p mut Vec<Problem>,
 }
 
 impl Reader<'_> {
     /// Reads one value; `key` is where its key stands, for mistakes of a map as a whole.
     fn value(&mut self, node: &Node, key: Span, schema: &Value, path: &str) -> Option<Value> {
+        let schema = follow(self.root, schema);
         let finite = !matches!(node.content, Content::NotFinite(_));
         let fitting: Vec<&Value> = picks(schema, kind(node)).filter(|_| finite).collect();
         let Some(one) = self.best(node, &fitting, path) else {
@@ -100,6 +116,7 @@ impl Reader<'_> {
         let clean = branches.iter().find(|branch| {
             let mut problems = Vec::new();
             let mut trial = Reader {
+                root: self.root,
                 problems: &mut problems,
             };
             trial.value(node, node.span, branch, path);
@@ -241,7 +258,7 @@ impl Reader<'_> {
             }
         }
         let any = Value::Bool(true);
-        let inner = schema.get("items").unwrap_or(&any);
+        let inner = follow(self.root, schema.get("items").unwrap_or(&any));
         let values = items
             .iter()
             .enumerate()
@@ -407,7 +424,7 @@ pub(crate) fn unknown<'a>(
     match what {
         Some(what) => {
             let mut help = suggest(key, known, "known");
-            if matches!(what, "objective" | "optimizer" | "stopping rule") {
+            if PLUGGABLE.contains(&what) {
                 help.push_str("; a plugin of your own must be listed under `plugins`");
             }
             Problem::error(span, join(path, key), format!("unknown {what} `{key}`")).help(help)

@@ -9,7 +9,10 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::catalog::Catalog;
 use crate::component::{Component, Objective, Optimizer};
+use crate::resolve::keep_own_configs;
+use crate::stop::Stop;
 
 /// A pipeline with every default filled in.
 ///
@@ -25,7 +28,7 @@ pub struct Recipe {
     pub seeds: Vec<u64>,
     /// Where to compute.
     pub device: Device,
-    /// Arithmetic of the tensors.
+    /// Arithmetic of the matrix products.
     pub precision: Precision,
     /// Shared libraries, or folders of them, to load plugins from.
     pub plugins: Vec<PathBuf>,
@@ -38,11 +41,11 @@ pub struct Recipe {
     /// How parameters are updated.
     pub optimizer: Optimizer,
     /// How the learning rate changes over the steps.
-    pub schedule: Schedule,
+    pub schedule: Component,
     /// The size of a step.
     pub train: Train,
-    /// Stopping rules; the first that holds ends a trial.
-    pub stop: Vec<Component>,
+    /// Stopping rules and compositions of them; the first that holds ends a trial.
+    pub stop: Vec<Stop>,
     /// When the validation split is looked at.
     pub evaluate: Evaluate,
     /// The interventions to compare with the baseline.
@@ -61,6 +64,19 @@ impl Recipe {
         let value =
             serde_json::to_value(self).map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
         serde_yaml::to_string(&value)
+    }
+
+    /// Takes back what [`Recipe::to_yaml`] wrote, to the bit, without a look at files. The catalog is the one that
+    /// the recipe was checked against.
+    ///
+    /// # Errors
+    /// Text that is no such recipe.
+    pub fn from_yaml(text: &str, catalog: &Catalog) -> Result<Self, serde_yaml::Error> {
+        let value: Value = serde_yaml::from_str(text)?;
+        let mut recipe: Self = serde_json::from_value(value)
+            .map_err(<serde_yaml::Error as serde::de::Error>::custom)?;
+        keep_own_configs(&mut recipe, catalog);
+        Ok(recipe)
     }
 }
 
@@ -88,12 +104,14 @@ impl Device {
     }
 }
 
-/// Arithmetic of the tensors.
+/// Arithmetic of the matrix products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// 32-bit floating point throughout.
     F32,
+    /// Operands rounded to bfloat16, 32-bit sums; parameters, activations and all else stay 32-bit.
+    Bf16,
 }
 
 /// The corpus and how it becomes batches.
@@ -300,28 +318,6 @@ pub enum Init {
     Xavier,
 }
 
-/// How the learning rate changes over the optimizer steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Schedule {
-    /// Always the base rate.
-    Constant {},
-    /// Linear from 0 to the base rate, then linear to 0.
-    WarmupLinear {
-        /// Steps until the base rate is reached.
-        warmup_steps: u64,
-        /// Step at which the rate is 0; `max_steps` of the stopping rules when not written.
-        total_steps: u64,
-    },
-    /// Linear from 0 to the base rate, then half a cosine to 0.
-    WarmupCosine {
-        /// Steps until the base rate is reached.
-        warmup_steps: u64,
-        /// Step at which the rate is 0; `max_steps` of the stopping rules when not written.
-        total_steps: u64,
-    },
-}
-
 /// The size of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -332,6 +328,9 @@ pub struct Train {
     pub accumulate: usize,
     /// Largest global norm of the gradient; none when null.
     pub clip_norm: Option<f64>,
+    /// Whether the examples of a micro-batch are packed into fewer rows, so that padding is not
+    /// computed.
+    pub packed: bool,
 }
 
 /// When the validation split is looked at.

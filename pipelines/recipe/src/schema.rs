@@ -4,6 +4,8 @@
 //! this same value and `ablate schema` prints it, so neither can know a key that the other does
 //! not. Must not know rules between keys; those are in `checks`.
 //!
+//! One definition stands apart, under `$defs`, because it contains itself: the stopping rule.
+//!
 //! Four annotations that other JSON Schema tools ignore:
 //! `x-choice` marks a map with exactly one key out of several and says what is chosen;
 //! `x-replaces` lists the sibling keys that an override of this key drops;
@@ -15,7 +17,11 @@ use serde_json::{json, Map, Value};
 use crate::{
     catalog::{Catalog, Kind},
     normal::normalise,
+    stop,
 };
+
+/// Key of a schedule that the host fills in.
+pub(crate) const TOTAL_STEPS: &str = "total_steps";
 
 /// Pattern of names that become folders.
 pub(crate) const NAME_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_-]*$";
@@ -74,12 +80,11 @@ pub fn schema(catalog: &Catalog) -> Value {
                 "description": "Where to compute; auto takes a GPU that works, else the CPU."
             },
             "precision": {
-                "type": "string", "enum": ["f32"], "default": "f32",
+                "type": "string", "enum": ["f32", "bf16"], "default": "f32",
                 "x-not-yet": {
-                    "bf16": "this build computes in f32 only",
-                    "f32_split": "this build computes in f32 only"
+                    "f32_split": "this build has no kernel for processors with AMX, the only ones that it is faster on"
                 },
-                "description": "Arithmetic of the tensors."
+                "description": "Arithmetic of the matrix products: f32, or bf16 operands with f32 sums. Parameters, activations and all else stay f32."
             },
             "plugins": {
                 "type": "array", "items": {"type": "string", "minLength": 1}, "default": [],
@@ -105,13 +110,17 @@ pub fn schema(catalog: &Catalog) -> Value {
         optimizer["description"] = json!("How parameters are updated.");
         optimizer["examples"] = json!([{"adamw": {"learning_rate": 0.001}}]);
         properties.insert("optimizer".into(), optimizer);
-        properties.insert("schedule".into(), schedule());
+        let mut schedule = choice(catalog, Kind::Schedule, "schedule");
+        schedule["description"] = json!("How the learning rate changes over the optimizer steps.");
+        schedule["examples"] = json!([{"warmup_linear": {"warmup_steps": 20}}]);
+        properties.insert(
+            "schedule".into(),
+            with_default(schedule, json!({"constant": {}})),
+        );
         properties.insert("train".into(), train());
         properties.insert(
             "stop".into(),
-            list(
-                1,
-                choice(catalog, Kind::StoppingRule, "stopping rule"),
+            rules(
                 "Stopping rules; the first that holds ends a trial.",
                 json!([{"max_steps": {"steps": 200}}]),
             ),
@@ -130,9 +139,45 @@ pub fn schema(catalog: &Catalog) -> Value {
         properties.insert("experiment".into(), experiment());
         properties.insert("report".into(), report());
     }
+    root["$defs"] = json!({ RULE: rule(catalog) });
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     root["title"] = json!("Ablate pipeline");
     root
+}
+
+/// Name of the one definition that contains itself: a stopping rule or a composition of them.
+const RULE: &str = "stopping_rule";
+
+fn a_rule() -> Value {
+    json!({"$ref": format!("#/$defs/{RULE}")})
+}
+
+fn rules(description: &str, example: Value) -> Value {
+    list(1, a_rule(), description, example)
+}
+
+/// A stopping rule by name, or rules put together.
+fn rule(catalog: &Catalog) -> Value {
+    let mut rule = choice(catalog, Kind::StoppingRule, "stopping rule");
+    rule["description"] = json!("One stopping rule by name, or rules put together.");
+    rule["examples"] = json!([{"max_steps": {"steps": 200}}]);
+    let example = json!([{"max_steps": {"steps": 200}}, {"converged": {}}]);
+    let mut not = a_rule();
+    not["description"] = json!("Holds while this does not.");
+    for (word, schema) in [
+        (
+            stop::ANY,
+            rules("Holds while at least one of these holds.", example.clone()),
+        ),
+        (
+            stop::ALL,
+            rules("Holds while all of these hold at the same time.", example),
+        ),
+        (stop::NOT, not),
+    ] {
+        rule["properties"][word] = schema;
+    }
+    rule
 }
 
 fn data(catalog: &Catalog) -> Value {
@@ -234,33 +279,6 @@ fn replaced(other: &str) -> Vec<&str> {
     std::iter::once(other).chain(SHAPE).collect()
 }
 
-fn schedule() -> Value {
-    let warmup = |text: &str| {
-        object(
-            text,
-            &["warmup_steps"],
-            json!({
-                "warmup_steps": whole(0, None, "Steps until the base rate is reached."),
-                "total_steps": whole(1, None, "Step at which the rate is 0; as the `max_steps` rule when absent."),
-            }),
-        )
-    };
-    let mut constant = object("Always the base rate.", &[], json!({}));
-    constant["type"] = json!(["object", "null"]);
-    with_default(
-        one_of(
-            "schedule",
-            "How the learning rate changes over the optimizer steps.",
-            json!({
-                "constant": constant,
-                "warmup_linear": warmup("Linear from 0 to the base rate, then linear to 0."),
-                "warmup_cosine": warmup("Linear from 0 to the base rate, then half a cosine to 0."),
-            }),
-        ),
-        json!({"constant": {}}),
-    )
-}
-
 fn train() -> Value {
     with_default(
         object(
@@ -271,6 +289,8 @@ fn train() -> Value {
                 "accumulate": whole(1, Some(1), "Micro-batches of one optimizer step."),
                 "clip_norm": {"type": ["number", "null"], "exclusiveMinimum": 0, "default": 1.0,
                     "description": "Largest global norm of the gradient; null for none."},
+                "packed": {"type": "boolean", "default": false,
+                    "description": "Pack the examples of a micro-batch into fewer rows, so that padding is not computed: same batches, masks and loss (but for the order of sums, and the draw of dropout), faster where examples are shorter than `data.sequence_length`."},
             }),
         ),
         json!({}),
@@ -357,8 +377,14 @@ fn config(kind: Kind, own: &Value) -> Value {
             json!({"type": "number", "exclusiveMinimum": 0, "examples": [0.001],
                 "description": "Peak learning rate; the schedule scales it."}),
         )),
-        Kind::StoppingRule | Kind::Operator => None,
+        Kind::Schedule | Kind::StoppingRule | Kind::Operator => None,
     };
+    if kind == Kind::Schedule {
+        // `checks` fills it from the `max_steps` rule, or says what is missing.
+        if let Some(Value::Array(names)) = schema.get_mut("required") {
+            names.retain(|name| name != TOTAL_STEPS);
+        }
+    }
     if let Some((key, value)) = host {
         let properties = schema
             .entry("properties")

@@ -69,6 +69,7 @@ fn wrong_types() {
         .replace("weight: 1.0", "weight: .nan")
         .replace("lowercase: true", "lowercase: yes")
         .replace("design: factorial", "design: one-at-a-time")
+        .replace("seeds:", "train: {packed: 1}\nseeds:")
         .replace("schedule: {warmup_linear: {warmup_steps: 20}}", "schedule:");
     insta::assert_snapshot!(mistakes(text, &[]));
 }
@@ -127,7 +128,10 @@ fn missing_files() {
 
 #[test]
 fn precision_not_available() {
-    insta::assert_snapshot!(mistakes(with("seeds:", "precision: bf16\nseeds:"), &[]));
+    insta::assert_snapshot!(mistakes(
+        with("seeds:", "precision: f32_split\nseeds:"),
+        &[]
+    ));
 }
 
 #[test]
@@ -203,6 +207,43 @@ fn all_warnings() {
             "\"data.curate+\": [{exact_dedup: {}}]",
             "data.tokenizer.wordpiece.vocab_size: 100",
         );
+    insta::assert_snapshot!(warnings(&text));
+}
+
+#[test]
+fn compositions_of_stopping_rules() {
+    let text = with(
+        "  - converged: {window: 50, tolerance: 1.0e-3}",
+        "  - all:
+      - convergd: {}
+      - not: {max_steps: {steps: 0}}
+  - any: []
+  - all: {converged: {}}
+  - not: [{converged: {}}]
+  - any: [{diverged: {}}, {not: {converged: {window: 1}}}]
+  - alll: [{converged: {}}]",
+    );
+    insta::assert_snapshot!(mistakes(text, &["stop.all.not.max_step.steps=3"]));
+}
+
+#[test]
+fn a_composition_that_ends_a_trial_at_once() {
+    let text = with(
+        "  - converged:",
+        "  - not: {max_steps: {steps: 100}}
+  - any: [{diverged: {}}, {not: {converged: {}}}]
+  - converged:",
+    );
+    insta::assert_snapshot!(mistakes(text, &[]));
+}
+
+#[test]
+fn a_composition_that_may_never_end() {
+    let text = with(
+        "  - max_steps: {steps: 200}",
+        "  - all: [{max_steps: {steps: 200}}, {converged: {}}]",
+    )
+    .replace("warmup_linear: {warmup_steps: 20}", "constant: {}");
     insta::assert_snapshot!(warnings(&text));
 }
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use ablate_recipe::{Activation, ArmKind, Component, Init, OnError, Schedule, Source, Tokenizer};
+use ablate_recipe::{Activation, ArmKind, Component, Init, OnError, Source, Tokenizer};
 use serde_json::json;
 use support::{good, mistakes, with, Folder, GOOD};
 
@@ -92,9 +92,11 @@ fn sets_are_applied_in_order_before_the_interventions() {
             "objectives.1.nsp.weight=0.5",
             "experiment.model.wider.model.bert.hidden=256",
             "seeds+=7",
+            "train.packed=true",
         ],
     );
     let recipe = &loaded.recipe;
+    assert!(recipe.train.packed && !good(GOOD, &[]).recipe.train.packed);
     assert_eq!(recipe.model.bert.layers, 8);
     assert_eq!(recipe.objectives[0].config["mask_rate"], 0.3);
     assert_eq!(recipe.objectives[1].weight, 0.5);
@@ -132,7 +134,13 @@ fn an_override_replaces_the_other_choices() {
         recipe.optimizer.config,
         json!({"learning_rate": 0.1, "momentum": 0.0})
     );
-    assert_eq!(recipe.schedule, Schedule::Constant {});
+    assert_eq!(
+        recipe.schedule,
+        Component {
+            name: "constant".into(),
+            config: json!({})
+        }
+    );
     let bert = &recipe.model.bert;
     assert_eq!(
         (bert.layers, bert.hidden, bert.heads, bert.intermediate),
@@ -174,11 +182,49 @@ fn the_schedule_ends_where_each_arm_stops() {
         "longer: {stop.max_steps.steps: 1e3}",
     );
     let arms = good(&text, &[]).arms;
-    let total = |i: usize| match arms[i].recipe.schedule {
-        Schedule::WarmupLinear { total_steps, .. } => total_steps,
-        _ => panic!("another schedule"),
-    };
-    assert_eq!((total(0), total(2)), (200, 1000));
+    let config = |i: usize| &arms[i].recipe.schedule.config;
+    assert_eq!(*config(0), json!({"warmup_steps": 20, "total_steps": 200}));
+    assert_eq!(*config(2), json!({"warmup_steps": 20, "total_steps": 1000}));
+}
+
+#[test]
+fn stopping_rules_compose() {
+    let text = with(
+        "  - converged: {window: 50, tolerance: 1.0e-3}",
+        "  - all: [{max_steps: {steps: 150}}, {not: {converged: {}}}]",
+    )
+    .replace(
+        "  - max_steps: {steps: 200}",
+        "  - any: [{max_steps: {steps: 2.0e2}}, {diverged: }]",
+    )
+    .replace(
+        "deeper: {model.bert.layers: 4}",
+        "longer: {stop.any.max_steps.steps: 300, stop.all.not.converged.window: 9}",
+    );
+    let folder = Folder::new();
+    let loaded = folder.load(&text, &[]).unwrap_or_else(|e| panic!("{e}"));
+    // Defaults are filled at every depth.
+    assert_eq!(
+        json!(loaded.recipe.stop),
+        json!([
+            {"any": [{"max_steps": {"steps": 200}}, {"diverged": {}}]},
+            {"all": [
+                {"max_steps": {"steps": 150}},
+                {"not": {"converged": {"window": 50, "tolerance": 0.001}}},
+            ]},
+        ])
+    );
+    // The schedule ends where the trial must have ended: `all` may come later, or never.
+    assert_eq!(loaded.recipe.schedule.config["total_steps"], 200);
+    let arm = &loaded.arms[2].recipe;
+    assert_eq!(arm.stop[0].max_steps(), Some(300));
+    assert_eq!(
+        json!(arm.stop[1])["all"][1]["not"]["converged"]["window"],
+        9
+    );
+    // What is written back reads as itself.
+    let again = folder.load(loaded.recipe.to_yaml().unwrap(), &[]).unwrap();
+    assert_eq!(again.recipe, loaded.recipe);
 }
 
 #[test]
@@ -284,7 +330,7 @@ fn an_alias_cannot_grow_without_end() {
 #[test]
 fn the_example_pipelines_are_right() {
     let folder = Folder::new();
-    for name in ["quickstart", "factbook"] {
+    for name in ["quickstart", "factbook", "matched_flops"] {
         let path = format!("{}/../{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         folder.write("datasets/sample.yaml", "");
         folder.write("datasets/factbook.yaml", "");

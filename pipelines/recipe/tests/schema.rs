@@ -7,8 +7,19 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use support::{catalog, good, with, GOOD};
 
-/// Every path of properties in a schema, through lists, branches and choices.
-fn paths(schema: &Value, at: &str, out: &mut BTreeSet<String>) {
+/// Every path of properties in a schema, through lists, branches and choices. A definition that
+/// contains itself is followed once.
+fn paths(schema: &Value, root: &Value, at: &str, out: &mut BTreeSet<String>) {
+    if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+        let inside = ["any", "all", "not"]
+            .iter()
+            .any(|word| at.ends_with(&format!(".{word}")));
+        let pointer = target.strip_prefix('#').unwrap();
+        if !inside {
+            paths(root.pointer(pointer).unwrap(), root, at, out);
+        }
+        return;
+    }
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
         for (key, property) in properties {
             let path = if at.is_empty() {
@@ -17,7 +28,7 @@ fn paths(schema: &Value, at: &str, out: &mut BTreeSet<String>) {
                 format!("{at}.{key}")
             };
             out.insert(path.clone());
-            paths(property, &path, out);
+            paths(property, root, &path, out);
         }
     }
     for key in ["anyOf", "oneOf"] {
@@ -27,11 +38,11 @@ fn paths(schema: &Value, at: &str, out: &mut BTreeSet<String>) {
             .into_iter()
             .flatten()
         {
-            paths(branch, at, out);
+            paths(branch, root, at, out);
         }
     }
     if let Some(items) = schema.get("items") {
-        paths(items, at, out);
+        paths(items, root, at, out);
     }
 }
 
@@ -56,7 +67,8 @@ fn keys(value: &Value, at: &str, out: &mut BTreeSet<String>) {
 
 fn schema_paths() -> BTreeSet<String> {
     let mut out = BTreeSet::new();
-    paths(&ablate_recipe::schema(&catalog()), "", &mut out);
+    let schema = ablate_recipe::schema(&catalog());
+    paths(&schema, &schema, "", &mut out);
     out
 }
 
@@ -109,9 +121,13 @@ fn every_key_of_the_contract_is_there() {
         "train.batch_size",
         "train.accumulate",
         "train.clip_norm",
+        "train.packed",
         "stop.max_steps.steps",
         "stop.converged.window",
         "stop.converged.tolerance",
+        "stop.any",
+        "stop.all",
+        "stop.not",
         "evaluate.every_steps",
         "experiment.data",
         "experiment.model",
@@ -258,5 +274,5 @@ fn bounds_of_the_schema_are_bounds_of_the_reader() {
 #[test]
 fn a_number_may_be_written_as_a_float() {
     let loaded = good(&with("steps: 200", "steps: 2.0e2"), &[]);
-    assert_eq!(loaded.recipe.stop[0].config["steps"], 200);
+    assert_eq!(loaded.recipe.stop[0].max_steps(), Some(200));
 }

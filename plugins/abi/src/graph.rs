@@ -68,8 +68,11 @@ pub mod reduce {
 }
 
 /// Builds graph nodes. Elementwise operations broadcast as numpy does, from the right; axes count
-/// from 0; values are f32; every function writes a new handle to `out` and computes nothing. Only
-/// inside `ObjectiveApi::build` and `OptimizerApi::update`, on the thread of that call.
+/// from 0; values are f32; every function writes a new handle to `out` and computes nothing. Arrays and
+/// texts are the plugin's and are copied.
+///
+/// *Inside the call.* Only in [`ObjectiveApi::build`](crate::ObjectiveApi::build) and
+/// [`OptimizerApi::update`](crate::OptimizerApi::update).
 ///
 /// Refused with [`status::INVALID`](crate::status::INVALID) and a message that names operation and
 /// shapes: shapes that do not fit, a stale handle. With

@@ -18,32 +18,33 @@ pub const NO_TENSOR: Tensor = 0;
 /// Most dimensions of a tensor.
 pub const MAX_RANK: usize = 6;
 
-/// A graph under construction; opaque, the host's.
+/// A graph under construction; opaque, the host's, gone when the call that received it returns.
 #[repr(C)]
 pub struct GraphContext {
     _opaque: [u8; 0],
 }
 
-/// A micro-batch under preparation; opaque, the host's.
+/// A micro-batch under preparation; opaque, the host's, gone when the call that received it returns.
 #[repr(C)]
 pub struct BatchContext {
     _opaque: [u8; 0],
 }
 
-/// Where a plugin declares features, slots or scalars; opaque, the host's.
+/// Where a plugin declares features, slots or scalars; opaque, the host's, gone when the call that
+/// received it returns.
 #[repr(C)]
 pub struct Declarations {
     _opaque: [u8; 0],
 }
 
-/// Where a plugin writes bytes; opaque, the host's.
+/// Where a plugin writes bytes; opaque, the host's, gone when the call that received it returns.
 #[repr(C)]
 pub struct Sink {
     _opaque: [u8; 0],
 }
 
-/// The base table, handed to every instance at its creation. Its functions may be called on any
-/// thread, from inside a call of the host into the plugin.
+/// The base table, handed to every instance at its creation. Constant, the host's, valid until the
+/// process ends.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Host {
@@ -57,16 +58,18 @@ pub struct Host {
     pub name: Str,
     /// Product version of the host program, for messages; compare ABI versions, never this.
     pub version: Str,
-    /// Gives the host table `id` (`ablate.host.graph/1`), or null where this host has none.
+    /// Gives the host table `id` (`ablate.host.graph/1`), or null where this host has none. *Any
+    /// thread.* The table is constant, the host's, valid until the process ends.
     pub get_extension: Option<unsafe extern "C" fn(id: Str) -> *const c_void>,
-    /// Leaves the message for the status that the plugin is about to return. Copied; one per thread.
+    /// Leaves the message for the status that the plugin is about to return. *Any thread.* The text is
+    /// the plugin's and is copied; each thread has one message, that of the thread of the call counts.
     pub set_error: Option<unsafe extern "C" fn(message: Str)>,
-    /// The message of the last host function that failed on this thread; valid until the next call of
-    /// a host function on this thread.
+    /// The message of the last host function that failed on this thread. *Any thread.* The text is the
+    /// host's, valid until the next call of a host function on this thread.
     pub last_error: Option<unsafe extern "C" fn() -> Str>,
-    /// Writes one line to the host's log at a [`level`].
+    /// Writes one line to the host's log at a [`level`]. *Any thread.* The text is copied.
     pub log: Option<unsafe extern "C" fn(level: u32, message: Str)>,
-    /// Appends bytes to a sink. They are copied.
+    /// Appends bytes to a sink. *Inside the call.* They are copied.
     pub write:
         Option<unsafe extern "C" fn(sink: *mut Sink, bytes: *const u8, length: usize) -> Status>,
 }
@@ -100,11 +103,13 @@ pub struct RandomApi {
     pub struct_size: u32,
     /// Not used, 0.
     pub reserved: u32,
-    /// Key of the stream `name` under `seed`.
+    /// Key of the stream `name` under `seed`. *Any thread.*
     pub stream: Option<unsafe extern "C" fn(seed: u64, name: Str) -> u64>,
-    /// Key of child `index` of the stream `key`, independent of its siblings and its parent.
+    /// Key of child `index` of the stream `key`, independent of its siblings and its parent. *Any
+    /// thread.*
     pub child: Option<unsafe extern "C" fn(key: u64, index: u64) -> u64>,
-    /// Words `first..first + count` of the stream `key` at `step`, each uniform over `u32`.
+    /// Words `first..first + count` of the stream `key` at `step`, each uniform over `u32`. *Any
+    /// thread.* The array is the plugin's.
     pub words: Option<
         unsafe extern "C" fn(
             key: u64,
@@ -124,7 +129,9 @@ unsafe impl SizeGated for RandomApi {
 /// Extension id of [`DeclareApi`].
 pub const DECLARE_API: &str = "ablate.host.declare/1";
 
-/// How a plugin answers with a list.
+/// How a plugin answers with a list. Specs and texts are the plugin's and are copied.
+///
+/// *Inside the call.*
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct DeclareApi {
@@ -132,13 +139,13 @@ pub struct DeclareApi {
     pub struct_size: u32,
     /// Not used, 0.
     pub reserved: u32,
-    /// Adds a feature; inside `ObjectiveApi::features`.
+    /// Adds a feature; in [`ObjectiveApi::features`](crate::ObjectiveApi::features).
     pub feature:
         Option<unsafe extern "C" fn(into: *mut Declarations, spec: *const FeatureSpec) -> Status>,
-    /// Adds a slot; inside `OptimizerApi::slots`.
+    /// Adds a slot; in [`OptimizerApi::slots`](crate::OptimizerApi::slots).
     pub slot:
         Option<unsafe extern "C" fn(into: *mut Declarations, spec: *const SlotSpec) -> Status>,
-    /// Adds a scalar; inside `OptimizerApi::scalar_names`.
+    /// Adds a scalar; in [`OptimizerApi::scalar_names`](crate::OptimizerApi::scalar_names).
     pub scalar: Option<unsafe extern "C" fn(into: *mut Declarations, name: Str) -> Status>,
 }
 
@@ -151,6 +158,8 @@ unsafe impl SizeGated for DeclareApi {
 pub const BATCH_API: &str = "ablate.host.batch/1";
 
 /// What an objective's data hook can do beside changing `input_ids`.
+///
+/// *Inside the call.* Only in [`ObjectiveApi::prepare`](crate::ObjectiveApi::prepare).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct BatchApi {

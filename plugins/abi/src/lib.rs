@@ -1,48 +1,75 @@
-//! The C ABI between Ablate and its plugins: layouts, numbers and names, nothing else.
+//! The C ABI between Ablate and its plugins: layouts, numbers and names, and how they are read safely.
 //!
 //! Owns: every `#[repr(C)]` type that crosses the border, the version of the border, and the rules
 //! below. Must not know: how a plugin is found, what a graph is made of, or any Rust type that has
-//! no C counterpart. `include/ablate_plugin.h` says the same in C; a test compiles the two against
-//! each other.
+//! no C counterpart. `include/ablate_plugin.h` is generated from these files (by `tests/header`, which
+//! also holds the two together); to change it, change them and run
+//! `ABLATE_UPDATE_HEADER=1 cargo test -p ablate-abi`.
 //!
 //! # The border in one paragraph
 //!
 //! A shared library exports one function, [`ENTRY_SYMBOL`]. It returns a constant [`Plugin`]
-//! descriptor that lists capabilities (an objective, an optimizer, a stopping rule). For each one the
-//! host asks [`Plugin::get_extension`] for a function table by string id (`"ablate.objective/1"`).
+//! descriptor that lists capabilities (an objective, an optimizer, a schedule, a stopping rule, a data
+//! operator), each with the string ids of the function tables that it has, such as
+//! `"ablate.objective/1"`. The host asks [`Plugin::get_extension`] for the newest that it knows.
 //! The other way round, the host hands every instance a [`Host`] table, from which further host
 //! tables are asked for by id (`"ablate.host.graph/1"`). A plugin never computes on tensors: it
 //! *builds graph nodes* through [`GraphApi`] over opaque handles, and the host differentiates, fuses
 //! and runs them.
 //!
+//! # Versions
+//!
+//! This is version 1.0: [`ABI_MAJOR`] and [`ABI_MINOR`], which have nothing to do with Ablate's product
+//! version. There are three ways in which the border grows, from the smallest on:
+//!
+//! 1. A **minor version** adds fields at the end of tables and structs, operation codes, string ids and
+//!    names. Old and new work together with what both know: a reader sees what is beyond the other
+//!    side's size as absent, and an operation that is not known is refused with
+//!    [`status::UNSUPPORTED`]. A plugin that cannot do without says so by
+//!    [`Plugin::abi_minor_needed`].
+//! 2. A **new version of one table** gets a new id (`ablate.objective/2`) beside the old one. A plugin
+//!    may list both, and a host may answer both.
+//! 3. A **major version** changes what is here. Both sides must have the same; a host refuses any other
+//!    and says which side to renew.
+//!
 //! # Rules that hold everywhere
 //!
 //! - **Growth.** Tables and structs only grow at their end, within one [`ABI_MAJOR`]. Each begins
 //!   with its own size in bytes, `struct_size`; a reader takes at most that many bytes and treats the
-//!   rest as absent (null). [`read_sized`] does that. [`ABI_MINOR`] counts the additions. Operation
-//!   codes and string ids are only ever added. Neither number is Ablate's product version.
+//!   rest as absent (null), as `read_sized` does in Rust and `ABLATE_HAS` asks in C. [`ABI_MINOR`]
+//!   counts the additions. Operation codes and string ids are only ever added. Who makes a struct sets
+//!   `struct_size` to its size and reserved fields to 0. A few small structs have no size and never
+//!   grow: [`Str`], the elements of arrays ([`Metric`], [`Series`]), and the two of the Arrow
+//!   specification.
 //! - **Ownership.** Memory stays with the side that made it. Views ([`Str`], pointers to arrays)
 //!   passed into a call are valid until that call returns, unless its documentation says otherwise;
 //!   who wants to keep one, copies it. Results of unknown length go to the caller through a
 //!   [`Sink`] or a declare function, so nobody frees the other side's memory.
-//! - **Threads.** The host uses one instance from one thread at a time, but not always from the same
-//!   thread. Different instances may be used at the same time. Host functions that take a context
-//!   may be called only inside the call that received this context, on the same thread.
+//! - **Threads.** Each function, or its table for all of them, says one of three things. "Any thread":
+//!   at any time, also while other calls run. "One thread at a time": the host calls an instance from
+//!   one thread at a time, not always the same one; different instances may be called at the same
+//!   time. "Inside the call": a host function that takes a context, to be called only before the call
+//!   that received this context returns, on its thread.
 //! - **Errors.** A call that can fail returns a [`Status`]. The failing side leaves a message with the
 //!   host: a plugin by [`Host::set_error`] before it returns, the host by itself, readable with
 //!   [`Host::last_error`]. A status other than 0 without a message is allowed, and less helpful.
 //! - **Unwinding.** No panic, exception or `longjmp` may leave a function of this ABI, in either
 //!   direction.
 
+mod arrow;
 mod graph;
 mod host;
 mod model;
 mod objective;
+mod operator;
 mod optimizer;
 mod plugin;
 mod pretrained;
+pub mod record_batch;
+mod schedule;
 mod stopping;
 
+pub use arrow::{ArrowArray, ArrowSchema};
 pub use graph::{binary, reduce, unary, GraphApi, GRAPH_API};
 pub use host::{
     level, BatchApi, BatchContext, Declarations, DeclareApi, GraphContext, Host, RandomApi, Sink,
@@ -52,10 +79,14 @@ pub use model::{model_number, model_tensor, role, ModelApi, MODEL_API};
 pub use objective::{
     layout, needs, BatchView, FeatureSpec, ObjectiveApi, ObjectiveSetup, OBJECTIVE_API,
 };
-pub use optimizer::{OptimizerApi, SlotSpec, UpdateInput, UpdateOutput, OPTIMIZER_API};
-pub use plugin::{kind, Capability, Entry, Plugin, ENTRY_SYMBOL, MAGIC};
+pub use operator::{column, OperatorApi, OPERATOR_API};
+pub use optimizer::{
+    OptimizerApi, ParameterInfo, SlotSpec, UpdateInput, UpdateOutput, OPTIMIZER_API,
+};
+pub use plugin::{Capability, Entry, Plugin, ENTRY_SYMBOL, MAGIC};
 pub use pretrained::{PretrainedApi, PRETRAINED_API};
-pub use stopping::{decision, split, Event, Metric, StoppingApi, STOPPING_API};
+pub use schedule::{ScheduleApi, ScheduleInput, SCHEDULE_API};
+pub use stopping::{decision, split, Event, Metric, Series, StoppingApi, STOPPING_API};
 
 /// The version of this border that must be equal on both sides.
 pub const ABI_MAJOR: u16 = 1;

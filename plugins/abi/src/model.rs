@@ -29,7 +29,9 @@ pub mod model_number {
 
 /// Names that [`ModelApi::tensor`] knows; more may be added.
 pub mod model_tensor {
-    /// Last hidden states `[batch, seq, hidden]`.
+    /// Last hidden states `[batch, seq, hidden]`, a row for each example. Those of padding are no
+    /// states to build on: zero where the trial packs its batches (`train.packed`), else whatever
+    /// padding attends to.
     pub const HIDDEN: &str = "hidden";
     /// Pooler output `[batch, hidden]`; the pooler exists only where somebody asks for it.
     pub const POOLED: &str = "pooled";
@@ -53,7 +55,10 @@ pub mod role {
     pub const EMBEDDING: u32 = 5;
 }
 
-/// What an objective's graph hook knows about the model; only inside `ObjectiveApi::build`.
+/// What an objective's graph hook knows about the model. Texts and arrays are the plugin's and are
+/// copied.
+///
+/// *Inside the call.* Only in [`ObjectiveApi::build`](crate::ObjectiveApi::build).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ModelApi {

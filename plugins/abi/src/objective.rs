@@ -144,6 +144,8 @@ unsafe impl SizeGated for ObjectiveSetup {
 }
 
 /// Functions of an objective. An instance is one use of the objective in one trial.
+///
+/// *One thread at a time.*
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ObjectiveApi {
@@ -151,8 +153,9 @@ pub struct ObjectiveApi {
     pub struct_size: u32,
     /// Not used, 0.
     pub reserved: u32,
-    /// Makes an instance from its configuration, a JSON object. `host` is valid until the process
-    /// ends. On success `*instance` is passed back to every other function; it may be null.
+    /// Makes an instance from its configuration, a JSON object in UTF-8. `host` is valid until the
+    /// process ends, `config` until the call returns. On success `*instance`, the plugin's memory, is
+    /// passed back to every other function; it may be null. After a failure it is not used.
     pub create: Option<
         unsafe extern "C" fn(host: *const Host, config: Str, instance: *mut *mut c_void) -> Status,
     >,

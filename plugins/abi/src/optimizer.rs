@@ -28,16 +28,39 @@ unsafe impl SizeGated for SlotSpec {
     const MIN_SIZE: usize = 40;
 }
 
-/// One parameter as the graph hook sees it. Arrays are valid until `update` returns.
+/// What is known of a parameter before any graph. The host's, valid until the call returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ParameterInfo {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// One of [`role`](crate::role): its group.
+    pub role: u32,
+    /// Name in Hugging Face's form, for messages and special cases.
+    pub name: Str,
+    /// `rank` sizes.
+    pub dims: *const u64,
+    /// Number of dimensions.
+    pub rank: u32,
+    /// 1 where weight decay applies to this parameter, else 0 (biases, layer norms).
+    pub decay: u32,
+}
+
+// SAFETY: repr(C), begins with its size, zeros are valid in every field.
+unsafe impl SizeGated for ParameterInfo {
+    const MIN_SIZE: usize = 40;
+}
+
+/// One parameter as the graph hook sees it. The host's, as its arrays; valid until `update` returns.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct UpdateInput {
     /// Size of this struct in bytes.
     pub struct_size: u32,
-    /// 1 where weight decay applies to this parameter, else 0 (biases, layer norms).
-    pub decay: u32,
-    /// Name of the parameter, for messages and special cases.
-    pub name: Str,
+    /// Which of the update graphs is built, from 0; see [`OptimizerApi::variant`].
+    pub variant: u32,
+    /// Name, group, shape and decay.
+    pub info: *const ParameterInfo,
     /// The parameter before the step.
     pub parameter: Tensor,
     /// Gradient of the cumulative loss, clipped, of the parameter's shape.
@@ -54,10 +77,10 @@ pub struct UpdateInput {
 
 // SAFETY: repr(C), begins with its size, zeros are valid in every field.
 unsafe impl SizeGated for UpdateInput {
-    const MIN_SIZE: usize = 72;
+    const MIN_SIZE: usize = 64;
 }
 
-/// Where the graph hook puts its results. The host makes it, the plugin writes it.
+/// Where the graph hook puts its results. The host's, as its array; the plugin writes it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct UpdateOutput {
@@ -78,6 +101,8 @@ unsafe impl SizeGated for UpdateOutput {
 
 /// Functions of an optimizer. An instance belongs to one trial; what it remembers from step to step
 /// lives in slots, not in the instance, so a checkpoint has it all.
+///
+/// *One thread at a time.*
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OptimizerApi {
@@ -94,14 +119,12 @@ pub struct OptimizerApi {
     /// The learning rate of the configuration, which the schedule scales.
     pub base_learning_rate:
         Option<unsafe extern "C" fn(instance: *mut c_void, rate: *mut f64) -> Status>,
-    /// Declares the slots of a parameter of shape `dims` by
-    /// [`DeclareApi::slot`](crate::DeclareApi::slot): the same names in the same order for every
-    /// parameter.
+    /// Declares the slots of a parameter by [`DeclareApi::slot`](crate::DeclareApi::slot). Parameters
+    /// of different roles or shapes may have different slots.
     pub slots: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,
-            dims: *const u64,
-            rank: u32,
+            parameter: *const ParameterInfo,
             into: *mut Declarations,
         ) -> Status,
     >,
@@ -128,9 +151,17 @@ pub struct OptimizerApi {
             output: *mut UpdateOutput,
         ) -> Status,
     >,
+    /// How many different update graphs there are; asked once, after `create`. May be null: then one.
+    /// With several, `update` is called for each parameter and each of them, and a step runs one.
+    pub variants: Option<unsafe extern "C" fn(instance: *mut c_void, count: *mut u32) -> Status>,
+    /// Host hook, every step: writes which of the update graphs step `step` (from 1) runs, so that work
+    /// that only some steps do costs the others nothing. The same step, the same graph: nothing of it is
+    /// saved. May be null where `variants` is.
+    pub variant:
+        Option<unsafe extern "C" fn(instance: *mut c_void, step: u64, variant: *mut u32) -> Status>,
 }
 
 // SAFETY: repr(C), begins with its size, zeros are valid in every field.
 unsafe impl SizeGated for OptimizerApi {
-    const MIN_SIZE: usize = 64;
+    const MIN_SIZE: usize = 80;
 }

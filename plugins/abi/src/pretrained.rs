@@ -10,7 +10,7 @@ pub const PRETRAINED_API: &str = "ablate.host.pretrained/1";
 /// instance and keeps its weights beside the parameters: they are not trained, not exported, and no
 /// gradient flows into them. Its operations and memory count as the objective's own.
 ///
-/// Only inside `ObjectiveApi::build`. Refused with [`status::INVALID`](crate::status::INVALID) where the
+/// *Inside the call.* Only in [`ObjectiveApi::build`](crate::ObjectiveApi::build). Refused with [`status::INVALID`](crate::status::INVALID) where the
 /// folder cannot be read or does not fit the micro-batch.
 #[repr(C)]
 #[derive(Clone, Copy)]

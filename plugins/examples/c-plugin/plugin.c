@@ -1,5 +1,5 @@
 /* An Ablate plugin in C, with two capabilities: the optimizer `sign_descent` and the stopping rule
- * `max_tokens`. Build it next to Ablate's sources:
+ * `token_budget`. Build it next to Ablate's sources:
  *
  *   cc -std=c11 -O2 -shared -fPIC -I ../../abi/include -o c_plugin.so plugin.c
  *
@@ -53,9 +53,9 @@ static ablate_status sign_rate(void *instance, double *rate) {
   return ABLATE_OK;
 }
 
-static ablate_status sign_slots(void *instance, const uint64_t *dims, uint32_t rank,
+static ablate_status sign_slots(void *instance, const ablate_parameter_info *parameter,
                                 ablate_declarations *into) {
-  (void)instance, (void)dims, (void)rank, (void)into;
+  (void)instance, (void)parameter, (void)into;
   return ABLATE_OK; /* keeps nothing from step to step */
 }
 
@@ -105,7 +105,6 @@ static ablate_str sign_schema(void) {
 static const ablate_str sign_extensions[] = {ABLATE_STR(ABLATE_OPTIMIZER_API)};
 static const ablate_capability sign_capability = {
     .struct_size = sizeof(ablate_capability),
-    .kind = ABLATE_KIND_OPTIMIZER,
     .name = ABLATE_STR("sign_descent"),
     .description = ABLATE_STR("Steps of one size along the sign of the gradient."),
     .config_schema = sign_schema,
@@ -113,17 +112,17 @@ static const ablate_capability sign_capability = {
     .extension_count = 1,
 };
 
-/* ---- max_tokens: stops after a number of tokens ---------------------------------------------- */
+/* ---- token_budget: stops after a number of tokens -------------------------------------------- */
 
-typedef struct max_tokens {
+typedef struct token_budget {
   const ablate_host *host;
   uint64_t tokens;
-} max_tokens;
+} token_budget;
 
 static ablate_status tokens_create(const ablate_host *host, ablate_str config, void **instance) {
   double tokens = number(config, "tokens", 0);
   if (!(tokens >= 1)) return fail(host, ABLATE_CONFIG, "`tokens` is a number from 1 on");
-  max_tokens *self = malloc(sizeof *self);
+  token_budget *self = malloc(sizeof *self);
   if (!self) return fail(host, ABLATE_INTERNAL, "out of memory");
   self->host = host;
   self->tokens = (uint64_t)tokens;
@@ -133,7 +132,7 @@ static ablate_status tokens_create(const ablate_host *host, ablate_str config, v
 
 static ablate_status tokens_observe(void *instance, const ablate_event *event, uint32_t *decision,
                                     ablate_sink *reason) {
-  const max_tokens *self = instance;
+  const token_budget *self = instance;
   *decision = ABLATE_CONTINUE;
   if (event->tokens < self->tokens) return ABLATE_OK;
   char text[96];
@@ -171,8 +170,7 @@ static ablate_str tokens_schema(void) {
 static const ablate_str tokens_extensions[] = {ABLATE_STR(ABLATE_STOPPING_API)};
 static const ablate_capability tokens_capability = {
     .struct_size = sizeof(ablate_capability),
-    .kind = ABLATE_KIND_STOPPING_RULE,
-    .name = ABLATE_STR("max_tokens"),
+    .name = ABLATE_STR("token_budget"),
     .description = ABLATE_STR("Stops after a number of tokens."),
     .config_schema = tokens_schema,
     .extensions = tokens_extensions,
@@ -184,7 +182,7 @@ static const ablate_capability tokens_capability = {
 static const void *get_extension(ablate_str capability, ablate_str id) {
   if (ablate_equal(capability, "sign_descent") && ablate_equal(id, ABLATE_OPTIMIZER_API))
     return &sign_api;
-  if (ablate_equal(capability, "max_tokens") && ablate_equal(id, ABLATE_STOPPING_API))
+  if (ablate_equal(capability, "token_budget") && ablate_equal(id, ABLATE_STOPPING_API))
     return &tokens_api;
   return NULL;
 }

@@ -1,95 +1,36 @@
 //! Reads and checks a descriptor: everything that could be wrong with it is said here, once, before
-//! anything of the plugin is used.
-
-use std::fmt;
-use std::path::PathBuf;
+//! anything of the plugin is used. Negotiation of versions is part of it: what both sides know is
+//! used, what one side lacks is said with what to do about it.
 
 use ablate_abi::{
-    kind, read_sized, Capability, ObjectiveApi, OptimizerApi, Plugin, SizeError, SizeGated,
-    StoppingApi, Str, ABI_MAJOR, ABI_MINOR, MAGIC, OBJECTIVE_API, OPTIMIZER_API, STOPPING_API,
+    read_sized, Capability, ObjectiveApi, OperatorApi, OptimizerApi, Plugin, ScheduleApi,
+    SizeError, SizeGated, StoppingApi, Str, ABI_MAJOR, ABI_MINOR, MAGIC, OBJECTIVE_API,
+    OPERATOR_API, OPTIMIZER_API, SCHEDULE_API, STOPPING_API,
 };
 use serde_json::Value;
 
+use crate::catalogue::{CatalogueEntry, Kind, Origin};
 use crate::HostError;
-
-/// What a capability is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// A training objective.
-    Objective,
-    /// An optimizer.
-    Optimizer,
-    /// A stopping rule.
-    StoppingRule,
-    /// A kind of a newer ABI: listed, not usable.
-    Unknown(u32),
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Kind::Objective => f.write_str("objective"),
-            Kind::Optimizer => f.write_str("optimizer"),
-            Kind::StoppingRule => f.write_str("stopping rule"),
-            Kind::Unknown(code) => write!(f, "capability of kind {code}"),
-        }
-    }
-}
-
-/// Where a plugin comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Linked into the program.
-    BuiltIn,
-    /// Loaded from a file.
-    File {
-        /// Its path, made absolute.
-        path: PathBuf,
-        /// SHA-256 of its bytes when it was loaded, in hexadecimal.
-        sha256: String,
-    },
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::BuiltIn => f.write_str("built in"),
-            Origin::File { path, .. } => write!(f, "from `{}`", path.display()),
-        }
-    }
-}
-
-/// One thing that recipes can name.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CatalogueEntry {
-    /// What it is.
-    pub kind: Kind,
-    /// The name that recipes use.
-    pub name: String,
-    /// One sentence.
-    pub description: String,
-    /// JSON Schema of its configuration.
-    pub schema: Value,
-    /// Extension ids that it offers.
-    pub extensions: Vec<String>,
-    /// Name of the plugin.
-    pub plugin: String,
-    /// The plugin's own version.
-    pub version: String,
-    /// SPDX expression of the plugin's licence.
-    pub license: String,
-    /// Where it comes from.
-    pub origin: Origin,
-}
 
 /// The function table of a capability.
 #[derive(Clone, Copy)]
 pub(crate) enum Table {
     Objective(ObjectiveApi),
     Optimizer(OptimizerApi),
+    Schedule(ScheduleApi),
     StoppingRule(StoppingApi),
+    Operator(OperatorApi),
     None,
 }
+
+/// The tables that this host knows, the newest version of each kind first.
+const KNOWN: [(Kind, &str); 5] = [
+    (Kind::Objective, OBJECTIVE_API),
+    (Kind::Optimizer, OPTIMIZER_API),
+    (Kind::Schedule, SCHEDULE_API),
+    (Kind::StoppingRule, STOPPING_API),
+    (Kind::Operator, OPERATOR_API),
+];
 
 struct Reader<'a> {
     origin: &'a Origin,
@@ -190,6 +131,14 @@ pub(crate) unsafe fn read(
     // SAFETY: magic and major version say that it is such a struct.
     let descriptor = unsafe { reader.sized(plugin, "the descriptor") }?;
     let plugin_name = reader.name(descriptor.name, "the plugin's name")?;
+    if descriptor.abi_minor_needed > u32::from(ABI_MINOR) {
+        return Err(HostError::NeedsNewerHost {
+            origin: origin.clone(),
+            needed: descriptor.abi_minor_needed,
+            major: ABI_MAJOR,
+            minor: ABI_MINOR,
+        });
+    }
     let version = reader.text(descriptor.version, "the plugin's version")?;
     let license = reader.text(descriptor.license, "the plugin's licence")?;
     let get_extension = descriptor
@@ -213,65 +162,85 @@ pub(crate) unsafe fn read(
         // SAFETY: by the ABI the table behind an id has the id's type.
         let table = unsafe {
             match entry.kind {
-                Kind::Objective => {
-                    let api: ObjectiveApi =
-                        reader.sized(table(OBJECTIVE_API).cast(), OBJECTIVE_API)?;
-                    complete(
-                        &reader,
-                        &entry.name,
-                        &[
-                            ("create", api.create.is_some()),
-                            ("destroy", api.destroy.is_some()),
-                            ("weight", api.weight.is_some()),
-                            ("needs", api.needs.is_some()),
-                            ("features", api.features.is_some()),
-                            ("prepare", api.prepare.is_some()),
-                            ("build", api.build.is_some()),
-                        ],
-                    )?;
-                    Table::Objective(api)
+                _ if entry.unusable.is_some() => Table::None,
+                Kind::Objective => Table::Objective(complete!(
+                    reader,
+                    entry,
+                    table,
+                    OBJECTIVE_API,
+                    ObjectiveApi {
+                        create,
+                        destroy,
+                        weight,
+                        needs,
+                        features,
+                        prepare,
+                        build
+                    }
+                )),
+                Kind::Optimizer => Table::Optimizer(complete!(
+                    reader,
+                    entry,
+                    table,
+                    OPTIMIZER_API,
+                    OptimizerApi {
+                        create,
+                        destroy,
+                        base_learning_rate,
+                        slots,
+                        scalar_names,
+                        scalars,
+                        update
+                    }
+                )),
+                Kind::Schedule => Table::Schedule(complete!(
+                    reader,
+                    entry,
+                    table,
+                    SCHEDULE_API,
+                    ScheduleApi {
+                        create,
+                        destroy,
+                        factor
+                    }
+                )),
+                Kind::StoppingRule => Table::StoppingRule(complete!(
+                    reader,
+                    entry,
+                    table,
+                    STOPPING_API,
+                    StoppingApi {
+                        create,
+                        destroy,
+                        observe,
+                        save,
+                        load
+                    }
+                )),
+                Kind::Operator => {
+                    let api = complete!(
+                        reader,
+                        entry,
+                        table,
+                        OPERATOR_API,
+                        OperatorApi { create, destroy }
+                    );
+                    if api.filter.is_none() && api.map.is_none() {
+                        let name = &entry.name;
+                        return Err(reader.bad(format!(
+                            "the functions `filter` and `map` of `{name}` are both null; one is needed"
+                        )));
+                    }
+                    Table::Operator(api)
                 }
-                Kind::Optimizer => {
-                    let api: OptimizerApi =
-                        reader.sized(table(OPTIMIZER_API).cast(), OPTIMIZER_API)?;
-                    complete(
-                        &reader,
-                        &entry.name,
-                        &[
-                            ("create", api.create.is_some()),
-                            ("destroy", api.destroy.is_some()),
-                            ("base_learning_rate", api.base_learning_rate.is_some()),
-                            ("slots", api.slots.is_some()),
-                            ("scalar_names", api.scalar_names.is_some()),
-                            ("scalars", api.scalars.is_some()),
-                            ("update", api.update.is_some()),
-                        ],
-                    )?;
-                    Table::Optimizer(api)
-                }
-                Kind::StoppingRule => {
-                    let api: StoppingApi =
-                        reader.sized(table(STOPPING_API).cast(), STOPPING_API)?;
-                    complete(
-                        &reader,
-                        &entry.name,
-                        &[
-                            ("create", api.create.is_some()),
-                            ("destroy", api.destroy.is_some()),
-                            ("observe", api.observe.is_some()),
-                            ("save", api.save.is_some()),
-                            ("load", api.load.is_some()),
-                        ],
-                    )?;
-                    Table::StoppingRule(api)
-                }
-                Kind::Unknown(_) => Table::None,
+                Kind::Unknown => Table::None,
             }
         };
         let entry = CatalogueEntry {
             plugin: plugin_name.clone(),
             version: version.clone(),
             license: license.clone(),
+            abi: (major, minor),
             ..entry
         };
         found.push((entry, table));
@@ -279,14 +248,23 @@ pub(crate) unsafe fn read(
     Ok(found)
 }
 
-fn complete(reader: &Reader<'_>, name: &str, functions: &[(&str, bool)]) -> Result<(), HostError> {
-    match functions.iter().find(|(_, present)| !present) {
-        None => Ok(()),
-        Some((function, _)) => {
-            Err(reader.bad(format!("the function `{function}` of `{name}` is null")))
-        }
-    }
+/// Reads a table and asserts that the functions which every host of this version calls are there.
+macro_rules! complete {
+    ($reader:ident, $entry:ident, $find:ident, $id:ident, $table:ident { $($function:ident),* }) => {{
+        let api: $table = $reader.sized($find($id).cast(), $id)?;
+        $(
+            if api.$function.is_none() {
+                return Err($reader.bad(format!(
+                    "the function `{}` of `{}` is null",
+                    stringify!($function),
+                    $entry.name
+                )));
+            }
+        )*
+        api
+    }};
 }
+use complete;
 
 /// The catalogue's view of a capability (the plugin's own fields still empty), and its name as
 /// written in the descriptor.
@@ -316,28 +294,64 @@ fn entry<'a>(
             extensions.push(reader.text(*id, &format!("an extension id of `{name}`"))?);
         }
     }
-    let (kind, needed) = match capability.kind {
-        kind::OBJECTIVE => (Kind::Objective, OBJECTIVE_API),
-        kind::OPTIMIZER => (Kind::Optimizer, OPTIMIZER_API),
-        kind::STOPPING_RULE => (Kind::StoppingRule, STOPPING_API),
-        other => (Kind::Unknown(other), ""),
-    };
-    if !needed.is_empty() && !extensions.iter().any(|id| id == needed) {
+    if extensions.is_empty() {
         return Err(reader.bad(format!(
-            "the {kind} `{name}` does not list the extension `{needed}`; it lists: {}",
-            extensions.join(", ")
+            "`{name}` lists no extension, so nobody knows what it is; an optimizer lists `{OPTIMIZER_API}`"
         )));
     }
+    let (kind, unusable) = negotiate(&extensions);
     let entry = CatalogueEntry {
         kind,
         name,
         description: reader.text(capability.description, "a capability's description")?,
         schema,
         extensions,
+        unusable,
         plugin: String::new(),
         version: String::new(),
         license: String::new(),
+        abi: (ABI_MAJOR, ABI_MINOR),
         origin: reader.origin.clone(),
     };
     Ok((entry, lookup))
+}
+
+/// What a capability is by its extension ids, and why this host cannot use it, if so.
+fn negotiate(extensions: &[String]) -> (Kind, Option<String>) {
+    let known = |id: &str| KNOWN.iter().find(|(_, known)| *known == id);
+    if let Some((kind, _)) = extensions.iter().find_map(|id| known(id)) {
+        return (*kind, None);
+    }
+    let parts = |id: &str| -> Option<(String, u32)> {
+        let (stem, version) = id.rsplit_once('/')?;
+        Some((stem.to_owned(), version.parse().ok()?))
+    };
+    for (kind, ours) in KNOWN {
+        let same = |id: &&String| match (parts(id), parts(ours)) {
+            (Some((theirs, version)), Some((stem, known))) if theirs == stem => {
+                Some(version > known)
+            }
+            _ => None,
+        };
+        if let Some((id, newer)) = extensions.iter().find_map(|id| same(&id).map(|n| (id, n))) {
+            let advice = if newer {
+                "update this program, or use an older version of the plugin"
+            } else {
+                "use a newer version of the plugin, or rebuild it with the `ablate-sdk` (or header) of this program"
+            };
+            return (
+                kind,
+                Some(format!(
+                    "it offers `{id}`, this program knows `{ours}`; {advice}"
+                )),
+            );
+        }
+    }
+    (
+        Kind::Unknown,
+        Some(format!(
+            "it offers {}, which this program does not know; update this program",
+            extensions.join(", ")
+        )),
+    )
 }

@@ -74,7 +74,12 @@ pub enum HostError {
     /// Built for another major version of the ABI.
     #[error(
         "the plugin {origin} was built for plugin ABI {plugin_major}.{plugin_minor}, this program has \
-         {host_major}.{host_minor}; rebuild the plugin with the `ablate-sdk` (or header) of this version"
+         {host_major}.{host_minor}; {}",
+        if plugin_major > host_major {
+            "update this program, or rebuild the plugin with the `ablate-sdk` (or header) of this version"
+        } else {
+            "rebuild the plugin with the `ablate-sdk` (or header) of this version"
+        }
     )]
     WrongMajor {
         /// Where the plugin comes from.
@@ -87,6 +92,21 @@ pub enum HostError {
         host_major: u16,
         /// The host's ABI.
         host_minor: u16,
+    },
+    /// It says itself that this program is too old for it.
+    #[error(
+        "the plugin {origin} needs plugin ABI {major}.{needed}, this program has {major}.{minor}; update \
+         this program, or use an older version of the plugin"
+    )]
+    NeedsNewerHost {
+        /// Where the plugin comes from.
+        origin: Origin,
+        /// The minor version that it needs.
+        needed: u32,
+        /// The host's ABI.
+        major: u16,
+        /// The host's ABI.
+        minor: u16,
     },
     /// A struct is smaller than the first version of the ABI had it.
     #[error(
@@ -135,6 +155,18 @@ pub enum HostError {
         name: String,
         /// Names of this kind.
         known: Vec<String>,
+    },
+    /// A plugin offers the name, in a version that this program cannot use.
+    #[error("the {kind} `{name}` ({origin}) cannot be used: {reason}")]
+    Unusable {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// Where it comes from.
+        origin: Box<Origin>,
+        /// Why, and what to do.
+        reason: String,
     },
     /// The plugin refuses its configuration.
     #[error("the {kind} `{name}` cannot be made: {message}")]

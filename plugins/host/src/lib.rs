@@ -19,23 +19,30 @@
 //! ```
 
 mod batch_api;
+mod catalogue;
 mod context;
 mod descriptor;
 mod error;
 mod graph_api;
+mod history;
 mod instance;
 mod load;
 mod model_api;
 mod objective;
+mod operator;
 mod optimizer;
 mod pretrained;
 mod registry;
+mod schedule;
 mod stopping;
 mod tables;
 
-pub use descriptor::{CatalogueEntry, Kind, Origin};
+pub use catalogue::{CatalogueEntry, Kind, Origin};
 pub use error::HostError;
+pub use load::libraries;
 pub use objective::ObjectivePlugin;
+pub use operator::{Fate, OperatorPlugin};
 pub use optimizer::OptimizerPlugin;
 pub use registry::Registry;
+pub use schedule::SchedulePlugin;
 pub use stopping::StoppingRulePlugin;

@@ -65,7 +65,9 @@ unsafe extern "C" fn tensor(cx: *mut GraphContext, name: Str, out: *mut Handle) 
                 model_tensor::HIDDEN => Ok(model.encoder.hidden().clone()),
                 model_tensor::POOLED => Ok(model.encoder.pooled(model.graph)?),
                 model_tensor::WORD_EMBEDDINGS => Ok(model.encoder.word_embeddings().clone()),
-                model_tensor::ATTENTION_MASK => Ok(model.encoder.inputs().attention_mask.clone()),
+                model_tensor::ATTENTION_MASK => {
+                    Ok(model.encoder.inputs().attention_mask(model.graph)?)
+                },
                 name => Err(Refusal::unknown(format!(
                     "the model has no tensor `{name}`"
                 ))),

@@ -1,6 +1,7 @@
 //! [`ablate_train::Optimizer`] over an optimizer's function table.
 
-use ablate_abi::{OptimizerApi, Str, UpdateInput, UpdateOutput, NO_TENSOR};
+use ablate_abi::{role, OptimizerApi, ParameterInfo, Str, UpdateInput, UpdateOutput, NO_TENSOR};
+use ablate_bert::{ParameterSpec, Role};
 use ablate_graph::{Graph, Tensor};
 use ablate_train::{Optimizer, PluginError, SlotSpec, Update, UpdateContext};
 use serde_json::Value;
@@ -15,7 +16,11 @@ pub struct OptimizerPlugin {
     api: OptimizerApi,
     base_learning_rate: f64,
     scalar_names: Vec<String>,
+    variants: u32,
 }
+
+/// Most update graphs that an optimizer may have: each is compiled for all parameters.
+const MAX_VARIANTS: u32 = 8;
 
 impl OptimizerPlugin {
     pub(crate) fn new(name: &str, api: OptimizerApi, config: &Value) -> Result<Self, String> {
@@ -40,11 +45,25 @@ impl OptimizerPlugin {
                 "its learning rate is {rate}; it is a number above 0"
             ));
         }
+        let mut variants = 1;
+        if let Some(ask) = api.variants {
+            // SAFETY: the function is of the instance's table, the result writable.
+            instance
+                .call("variants", |raw| unsafe { ask(raw, &mut variants) })
+                .map_err(|e| e.message)?;
+        }
+        if !(1..=MAX_VARIANTS).contains(&variants) || (variants > 1 && api.variant.is_none()) {
+            return Err(format!(
+                "it has {variants} update graphs; there are 1 to {MAX_VARIANTS}, and more than one need \
+                 the function `variant`"
+            ));
+        }
         Ok(OptimizerPlugin {
             instance,
             api,
             base_learning_rate: rate,
             scalar_names: declared.scalars,
+            variants,
         })
     }
 
@@ -58,22 +77,59 @@ impl OptimizerPlugin {
     }
 }
 
+fn widen(shape: &[usize]) -> Vec<u64> {
+    shape.iter().map(|d| *d as u64).collect()
+}
+
+/// What a plugin is told of a parameter. Valid as long as its arguments.
+fn info(name: &str, role: Role, dims: &[u64], decays: bool) -> ParameterInfo {
+    ParameterInfo {
+        struct_size: size_of::<ParameterInfo>() as u32,
+        role: match role {
+            Role::Weight => role::WEIGHT,
+            Role::Bias => role::BIAS,
+            Role::NormScale => role::NORM_SCALE,
+            Role::NormBias => role::NORM_BIAS,
+            Role::Embedding => role::EMBEDDING,
+        },
+        name: Str::new(name),
+        dims: dims.as_ptr(),
+        rank: dims.len() as u32,
+        decay: u32::from(decays),
+    }
+}
+
 impl Optimizer for OptimizerPlugin {
     fn name(&self) -> &str {
         self.instance.name()
     }
 
-    fn slots(&self, shape: &[usize]) -> Result<Vec<SlotSpec>, PluginError> {
+    fn slots(&self, parameter: &ParameterSpec) -> Result<Vec<SlotSpec>, PluginError> {
         const HOOK: &str = "slots";
         let slots = self.api.slots.ok_or_else(|| self.missing(HOOK))?;
-        let dims: Vec<u64> = shape.iter().map(|d| *d as u64).collect();
+        let dims = widen(&parameter.shape);
+        let info = info(&parameter.name, parameter.role, &dims, parameter.decays());
         let mut declared = DeclareCx::new();
         let into = std::ptr::from_mut(&mut declared).cast();
-        // SAFETY: `dims` and the context outlive the call.
-        self.instance.call(HOOK, |raw| unsafe {
-            slots(raw, dims.as_ptr(), dims.len() as u32, into)
-        })?;
+        // SAFETY: what the info points to and the context outlive the call.
+        self.instance
+            .call(HOOK, |raw| unsafe { slots(raw, &info, into) })?;
         Ok(declared.slots)
+    }
+
+    fn variants(&self) -> u32 {
+        self.variants
+    }
+
+    fn variant(&self, step: u64) -> Result<u32, PluginError> {
+        let Some(ask) = self.api.variant.filter(|_| self.variants > 1) else {
+            return Ok(0);
+        };
+        let mut variant = 0;
+        // SAFETY: the result is writable.
+        self.instance
+            .call("variant", |raw| unsafe { ask(raw, step, &mut variant) })?;
+        Ok(variant)
     }
 
     fn scalar_names(&self) -> Result<Vec<String>, PluginError> {
@@ -111,10 +167,12 @@ impl Optimizer for OptimizerPlugin {
         };
         let slots = handles(&mut cx, &p.slots);
         let scalars = handles(&mut cx, &p.scalars);
+        let dims = widen(&p.parameter.shape());
+        let info = info(&p.name, p.role, &dims, p.decays);
         let input = UpdateInput {
             struct_size: size_of::<UpdateInput>() as u32,
-            decay: u32::from(p.decays),
-            name: Str::new(&p.name),
+            variant: p.variant,
+            info: &info,
             parameter: cx.add(p.parameter.clone()),
             gradient: cx.add(p.gradient.clone()),
             slots: slots.as_ptr(),

@@ -5,8 +5,12 @@ use std::path::Path;
 use ablate_abi::Plugin;
 use serde_json::Value;
 
-use crate::descriptor::{self, CatalogueEntry, Kind, Origin, Table};
-use crate::{load, HostError, ObjectivePlugin, OptimizerPlugin, StoppingRulePlugin};
+use crate::catalogue::{CatalogueEntry, Kind, Origin};
+use crate::descriptor::{self, Table};
+use crate::{
+    load, HostError, ObjectivePlugin, OperatorPlugin, OptimizerPlugin, SchedulePlugin,
+    StoppingRulePlugin,
+};
 
 /// All capabilities of a process, by kind and name.
 #[derive(Default)]
@@ -105,21 +109,30 @@ impl Registry {
             .find(|e| e.kind == kind && e.name == name)
     }
 
-    /// Names of one kind, in the order of entering.
+    /// Names of one kind that can be used, in the order of entering.
     pub fn names(&self, kind: Kind) -> impl Iterator<Item = &str> {
         self.entries
             .iter()
-            .filter(move |e| e.kind == kind)
+            .filter(move |e| e.kind == kind && e.unusable.is_none())
             .map(|e| e.name.as_str())
     }
 
     fn table(&self, kind: Kind, name: &str) -> Result<Table, HostError> {
-        self.entries
+        let (entry, table) = self
+            .entries
             .iter()
             .zip(&self.tables)
             .find(|(e, _)| e.kind == kind && e.name == name)
-            .map(|(_, table)| *table)
-            .ok_or_else(|| self.unknown(kind, name))
+            .ok_or_else(|| self.unknown(kind, name))?;
+        match &entry.unusable {
+            None => Ok(*table),
+            Some(reason) => Err(HostError::Unusable {
+                kind,
+                name: name.to_owned(),
+                origin: Box::new(entry.origin.clone()),
+                reason: reason.clone(),
+            }),
+        }
     }
 
     fn unknown(&self, kind: Kind, name: &str) -> HostError {
@@ -170,6 +183,30 @@ impl Registry {
         }
     }
 
+    /// Makes a schedule. `config` as in [`Registry::make_objective`].
+    ///
+    /// # Errors
+    /// An unknown name, or the plugin's refusal of the configuration.
+    pub fn make_schedule(&self, name: &str, config: &Value) -> Result<SchedulePlugin, HostError> {
+        match self.table(Kind::Schedule, name)? {
+            Table::Schedule(api) => SchedulePlugin::new(name, api, config)
+                .map_err(|message| create(Kind::Schedule, name, message)),
+            _ => Err(self.unknown(Kind::Schedule, name)),
+        }
+    }
+
+    /// Makes a data operator. `config` as in [`Registry::make_objective`].
+    ///
+    /// # Errors
+    /// An unknown name, or the plugin's refusal of the configuration.
+    pub fn make_operator(&self, name: &str, config: &Value) -> Result<OperatorPlugin, HostError> {
+        match self.table(Kind::Operator, name)? {
+            Table::Operator(api) => OperatorPlugin::new(name, api, config)
+                .map_err(|message| create(Kind::Operator, name, message)),
+            _ => Err(self.unknown(Kind::Operator, name)),
+        }
+    }
+
     /// Whether a plugin accepts a configuration: makes an instance and drops it.
     ///
     /// # Errors
@@ -178,8 +215,10 @@ impl Registry {
         match kind {
             Kind::Objective => self.make_objective(name, config).map(drop),
             Kind::Optimizer => self.make_optimizer(name, config).map(drop),
+            Kind::Schedule => self.make_schedule(name, config).map(drop),
             Kind::StoppingRule => self.make_stopping_rule(name, config).map(drop),
-            Kind::Unknown(_) => Err(self.unknown(kind, name)),
+            Kind::Operator => self.make_operator(name, config).map(drop),
+            Kind::Unknown => Err(self.unknown(kind, name)),
         }
     }
 }

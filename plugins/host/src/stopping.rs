@@ -1,16 +1,21 @@
 //! [`ablate_train::StoppingRule`] over a stopping rule's function table.
 
-use ablate_abi::{decision, split, Metric, StoppingApi, Str};
-use ablate_train::{Decision, Event, PluginError, Split, StoppingRule};
+use ablate_abi::{decision, Metric, StoppingApi, Str};
+use ablate_train::{Decision, Event, PluginError, StoppingRule};
 use serde_json::Value;
 
 use crate::context::ByteSink;
+use crate::history::{code, History};
 use crate::instance::Instance;
+
+/// Most values of a metric that a rule may ask for: they are in every checkpoint.
+const MOST: usize = 1 << 16;
 
 /// A stopping rule of a plugin.
 pub struct StoppingRulePlugin {
     instance: Instance,
     api: StoppingApi,
+    history: History,
 }
 
 impl StoppingRulePlugin {
@@ -21,7 +26,21 @@ impl StoppingRulePlugin {
             .ok_or_else(|| "its table has null functions".to_owned())?;
         // SAFETY: both are of one checked table.
         let instance = unsafe { Instance::new(name, create, destroy, config) }?;
-        Ok(StoppingRulePlugin { instance, api })
+        let mut length = 0;
+        if let Some(ask) = api.history_length {
+            // SAFETY: the function is of the instance's table, the result writable.
+            instance
+                .call("history_length", |raw| unsafe { ask(raw, &mut length) })
+                .map_err(|e| e.message)?;
+        }
+        let length = usize::try_from(length).ok().filter(|n| *n <= MOST);
+        let length = length
+            .ok_or_else(|| format!("it asks for a history of more than {MOST} values a metric"))?;
+        Ok(StoppingRulePlugin {
+            instance,
+            api,
+            history: History::new(length),
+        })
     }
 
     fn missing(&self, hook: &str) -> PluginError {
@@ -37,12 +56,11 @@ impl StoppingRule for StoppingRulePlugin {
     fn observe(&mut self, event: &Event<'_>) -> Result<Decision, PluginError> {
         const HOOK: &str = "observe";
         let observe = self.api.observe.ok_or_else(|| self.missing(HOOK))?;
-        let split = match event.split {
-            Split::Train => split::TRAIN,
-            Split::Validation => split::VALIDATION,
-            // The test split is looked at once, at the end, and steers nothing.
-            Split::Test => return Ok(Decision::Continue),
+        let Some(split) = code(event.split) else {
+            return Ok(Decision::Continue);
         };
+        self.history.push(event);
+        let history = self.history.series();
         let metrics: Vec<Metric> = event
             .metrics
             .iter()
@@ -58,6 +76,10 @@ impl StoppingRule for StoppingRulePlugin {
             tokens: event.tokens,
             metrics: metrics.as_ptr(),
             metric_count: metrics.len(),
+            history: history.as_ptr(),
+            history_count: history.len(),
+            flops: event.flops,
+            seconds: event.seconds,
         };
         let mut code = decision::CONTINUE;
         let mut sink = ByteSink::new();
@@ -92,12 +114,16 @@ impl StoppingRule for StoppingRulePlugin {
         // SAFETY: the sink lives for the call.
         self.instance
             .call(HOOK, |raw| unsafe { save(raw, opaque) })?;
-        Ok(sink.bytes)
+        Ok(self.history.save(sink.bytes))
     }
 
     fn load(&mut self, state: &[u8]) -> Result<(), PluginError> {
         const HOOK: &str = "load";
         let load = self.api.load.ok_or_else(|| self.missing(HOOK))?;
+        let state = self
+            .history
+            .load(state)
+            .map_err(|message| self.instance.error(HOOK, message))?;
         // SAFETY: the bytes live for the call.
         self.instance.call(HOOK, |raw| unsafe {
             load(raw, state.as_ptr(), state.len())

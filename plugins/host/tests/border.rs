@@ -216,11 +216,13 @@ fn update(fault: &str) -> std::result::Result<Graph, String> {
     let slot = g.state("s", &[2, 3]).unwrap();
     let cx = UpdateContext {
         name: "p".into(),
+        role: ablate_bert::Role::Weight,
         gradient: parameter.clone(),
         parameter,
         slots: vec![slot],
         scalars: vec![g.scalar(1.0)],
         decays: true,
+        variant: 0,
     };
     let result = wrong.update(&mut g, cx).map_err(|e| e.to_string());
     // Whatever happened, no scope of the plugin is left open.
@@ -263,7 +265,7 @@ fn faults_of_other_hooks_become_errors() {
         .to_string()
         .contains("`x` is NaN"));
     assert!(make("slots")
-        .slots(&[1])
+        .slots(&common::spec(&[1], true))
         .unwrap_err()
         .to_string()
         .contains("no slots today"));
@@ -271,6 +273,8 @@ fn faults_of_other_hooks_become_errors() {
     let event = |metrics| ablate_train::Event {
         step: 1,
         tokens: 1,
+        flops: 0.0,
+        seconds: 0.0,
         split: ablate_train::Split::Train,
         metrics,
     };
@@ -307,11 +311,11 @@ fn malformed_descriptors_are_refused_with_advice() {
         (refused(|p| p.magic ^= 1), "magic number"),
         (
             refused(|p| p.abi_major += 1),
-            "was built for plugin ABI 2.0, this program has 1.0; rebuild",
+            "was built for plugin ABI 2.0, this program has 1.0; update this program, or rebuild",
         ),
         (
             refused(|p| p.struct_size = 40),
-            "announces 40 bytes, at least 104 are needed",
+            "announces 40 bytes, at least 112 are needed",
         ),
         (
             refused(|p| p.name = Str::new("Two Words")),
@@ -357,7 +361,8 @@ fn a_name_belongs_to_one_plugin_and_a_refused_one_enters_nothing() {
 #[test]
 fn the_catalogue_has_schemas() {
     let registry = Registry::with_builtins().unwrap();
-    assert_eq!(registry.catalogue().len(), 13);
+    let capabilities = ablate_builtins::PLUGINS.iter().map(|p| p.capability_count);
+    assert_eq!(registry.catalogue().len(), capabilities.sum::<usize>());
     for entry in registry.catalogue() {
         assert_eq!(entry.schema["type"], "object", "{}", entry.name);
         assert_eq!(

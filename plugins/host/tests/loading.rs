@@ -5,28 +5,21 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
+use ablate_bert::{ParameterSpec, Role};
 use ablate_host::{HostError, Kind, Origin, Registry};
-use ablate_train::{Decision, Event, Split, StoppingRule};
-use common::{
-    assert_close, build_folder, cargo, cc, gradients, plugins_folder, trajectory, update_graph,
-};
+use ablate_train::graphs::update_variant;
+use ablate_train::{Decision, Event, Optimizer as _, Split, StoppingRule};
+use common::{assert_close, build_folder, cargo, cc, gradients, plugins_folder, trajectory};
 use serde_json::json;
 
-const BUILTINS: [&str; 13] = [
-    "mlm",
-    "nsp",
-    "sop",
-    "rtd",
-    "simcse",
-    "distill",
-    "adamw",
-    "sgd",
-    "max-steps",
-    "converged",
-    "patience",
-    "target-loss",
-    "diverged",
-];
+/// The crates of the built-in plugins, `ablate-adamw` and so on, in the order of the list.
+fn crates() -> Vec<&'static str> {
+    ablate_builtins::PLUGINS
+        .iter()
+        // SAFETY: a descriptor's texts are constant.
+        .map(|plugin| unsafe { plugin.name.get() }.unwrap())
+        .collect()
+}
 
 fn library(name: &str) -> String {
     format!(
@@ -39,16 +32,16 @@ fn library(name: &str) -> String {
 #[test]
 fn built_ins_are_the_same_through_both_doors() {
     let mut arguments = vec!["--examples".to_owned()];
-    for name in BUILTINS {
-        arguments.extend(["-p".to_owned(), format!("ablate-{name}")]);
+    for name in crates() {
+        arguments.extend(["-p".to_owned(), name.to_owned()]);
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     cargo(&arguments, &plugins_folder());
 
     let linked = Registry::with_builtins().unwrap();
     let mut loaded = Registry::new();
-    for name in BUILTINS {
-        let file = library(&format!("ablate_{}_plugin", name.replace('-', "_")));
+    for name in crates() {
+        let file = library(&format!("{}_plugin", name.replace('-', "_")));
         loaded
             .load_path(&build_folder().0.join("examples").join(file))
             .unwrap();
@@ -67,16 +60,35 @@ fn built_ins_are_the_same_through_both_doors() {
         assert_eq!(*a, same);
     }
 
-    // The nodes that a plugin builds are the same, one for one.
-    for name in ["adamw", "sgd"] {
+    // The nodes that an optimizer builds are the same, one for one, and so are its numbers of a step:
+    // the same bits.
+    let specs = [
+        ParameterSpec::new("bert.a.weight", &[3, 4], Role::Weight),
+        ParameterSpec::new("bert.a.bias", &[4], Role::Bias),
+    ];
+    let optimizers = linked.catalogue().iter();
+    for entry in optimizers.filter(|e| e.kind == Kind::Optimizer) {
         let config = json!({"learning_rate": 0.1, "weight_decay": 0.1});
-        let graph = |registry: &Registry| {
-            let mut optimizer = registry.make_optimizer(name, &config).unwrap();
-            update_graph(&mut optimizer, &[3, 4], true).lower().unwrap()
+        let work = |registry: &Registry| {
+            let mut optimizer = registry.make_optimizer(&entry.name, &config).unwrap();
+            let graphs: Vec<_> = (0..optimizer.variants())
+                .map(|variant| {
+                    let built = update_variant(&specs, &mut optimizer, Some(1.0), variant);
+                    let (graph, slots) = built.unwrap();
+                    (graph.lower().unwrap(), slots)
+                })
+                .collect();
+            let numbers: Vec<_> = (1..=12)
+                .map(|step| {
+                    let scalars = optimizer.scalars(step, 0.1 / step as f64).unwrap();
+                    (optimizer.variant(step).unwrap(), scalars)
+                })
+                .collect();
+            (graphs, numbers)
         };
-        assert_eq!(graph(&linked), graph(&loaded));
+        assert_eq!(work(&linked), work(&loaded), "{}", entry.name);
     }
-    // And so are the numbers of the host hooks.
+    // And so are the numbers of an objective's host hook.
     let mask = |registry: &Registry| {
         let mut batch = common::batch(8, 8, 20, 24, 4);
         let mut mlm = registry.make_objective("mlm", &json!({})).unwrap();
@@ -109,25 +121,25 @@ fn a_rust_plugin_from_outside_the_workspace() {
     }
     cargo(&[], &folder);
     let mut registry = Registry::with_builtins().unwrap();
-    let path = build_folder().0.join(library("lion_plugin"));
+    let path = build_folder().0.join(library("signum_plugin"));
     registry.load_path(&path).unwrap();
     registry.load_path(&path).unwrap(); // once more is no error
-    let mut lion = registry
-        .make_optimizer("lion", &json!({"weight_decay": 0.5}))
+    let mut signum = registry
+        .make_optimizer("signum", &json!({"weight_decay": 0.5}))
         .unwrap();
-    assert_eq!(lion.base_learning_rate(), 1e-4);
+    assert_eq!(signum.base_learning_rate(), 1e-4);
 
     let (start, rate, steps) = ([0.5f32, -2.0, 1.0], 0.01, gradients(8, 3));
-    let found = trajectory(&mut lion, &start, &steps, rate, true);
+    let found = trajectory(&mut signum, &start, &steps, rate, true);
     let mut p: Vec<f64> = start.iter().map(|x| f64::from(*x)).collect();
     let mut m = [0.0; 3];
     for (g, found) in steps.iter().zip(&found) {
         for i in 0..3 {
             let g = f64::from(g[i]);
-            p[i] = p[i] * (1.0 - rate * 0.5) - rate * (0.9 * m[i] + 0.1 * g).signum();
-            m[i] = 0.99 * m[i] + 0.01 * g;
+            m[i] = 0.9 * m[i] + 0.1 * g;
+            p[i] = p[i] * (1.0 - rate * 0.5) - rate * m[i].signum();
         }
-        assert_close(found, &p, 1e-6, "lion");
+        assert_close(found, &p, 1e-6, "signum");
     }
 }
 
@@ -144,7 +156,7 @@ fn a_c_plugin_with_two_capabilities() {
     registry.load_path(folder.path()).unwrap(); // the whole folder
     assert_eq!(
         registry
-            .find(Kind::StoppingRule, "max_tokens")
+            .find(Kind::StoppingRule, "token_budget")
             .unwrap()
             .plugin,
         "c-plugin"
@@ -173,12 +185,14 @@ fn a_c_plugin_with_two_capabilities() {
         .contains("`learning_rate` is a number above 0"));
 
     let mut rule = registry
-        .make_stopping_rule("max_tokens", &json!({"tokens": 1000}))
+        .make_stopping_rule("token_budget", &json!({"tokens": 1000}))
         .unwrap();
     let mut see = |tokens| {
         rule.observe(&Event {
             step: 1,
             tokens,
+            flops: 0.0,
+            seconds: 0.0,
             split: Split::Train,
             metrics: &[],
         })
@@ -283,7 +297,7 @@ fn files_that_are_no_plugins_are_refused_with_advice() {
             error,
             HostError::TooSmall {
                 found: 24,
-                needed: 104,
+                needed: 112,
                 ..
             }
         ),

@@ -2,9 +2,14 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
+use ablate_bert::{ParameterSpec, Role};
+use ablate_compiler::compile;
 use ablate_host::Registry;
+use ablate_train::graphs::update_variant;
 use ablate_train::Optimizer;
-use common::{assert_close, gradients, trajectory};
+use common::{assert_close, gradients, spec, trajectory};
 use serde_json::{json, Value};
 
 const START: [f32; 5] = [0.5, -1.25, 3.0, 0.0, -0.01];
@@ -158,13 +163,14 @@ fn configurations_are_refused_by_key_and_unknown_names_listed() {
         assert!(error.contains(part), "{error}");
     }
     let error = registry
-        .make_optimizer("adam", &json!({}))
+        .make_optimizer("adamx", &json!({}))
         .err()
         .unwrap()
         .to_string();
     assert_eq!(
         error,
-        "there is no optimizer called `adam`; there are: adamw, sgd"
+        "there is no optimizer called `adamx`; there are: adafactor, adagrad, adam, adamw, lamb, lion, \
+         muon, rmsprop, sgd, shampoo"
     );
 }
 
@@ -175,12 +181,67 @@ fn the_base_learning_rate_is_the_configurations() {
         .make_optimizer("sgd", &json!({"learning_rate": 0.25}))
         .unwrap();
     assert_eq!((sgd.name(), sgd.base_learning_rate()), ("sgd", 0.25));
-    assert!(sgd.slots(&[2, 3]).unwrap().is_empty());
+    assert!(sgd.slots(&spec(&[2, 3], true)).unwrap().is_empty());
     let adamw = registry.make_optimizer("adamw", &Value::Null).unwrap();
-    let slots = adamw.slots(&[2, 3]).unwrap();
+    let slots = adamw.slots(&spec(&[2, 3], true)).unwrap();
     assert_eq!(
         slots.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
         ["exp_avg", "exp_avg_sq"]
     );
     assert!(slots.iter().all(|s| s.shape == [2, 3] && s.initial == 0.0));
+}
+
+/// Kernels of the update of one matrix and one vector of the encoder, by kind, the norm for clipping
+/// included.
+fn kernels(name: &str, config: &Value, variant: u32) -> BTreeMap<String, usize> {
+    let registry = Registry::with_builtins().unwrap();
+    let mut optimizer = registry.make_optimizer(name, config).unwrap();
+    let specs = [
+        ParameterSpec::new("bert.a.weight", &[24, 40], Role::Weight),
+        ParameterSpec::new("bert.a.bias", &[24], Role::Bias),
+    ];
+    let (graph, _) = update_variant(&specs, &mut optimizer, Some(1.0), variant).unwrap();
+    let program = compile(&graph.lower().unwrap()).unwrap();
+    let mut all = BTreeMap::new();
+    for ((_, kind), n) in program.counts() {
+        *all.entry(kind.to_owned()).or_insert(0) += n;
+    }
+    all
+}
+
+#[test]
+fn an_elementwise_update_is_one_kernel_a_parameter() {
+    let decay = json!({"weight_decay": 0.1});
+    let mut found = String::new();
+    for (name, config, variant) in [
+        (
+            "sgd",
+            json!({"momentum": 0.9, "nesterov": true, "weight_decay": 0.1}),
+            0,
+        ),
+        ("adagrad", decay.clone(), 0),
+        (
+            "rmsprop",
+            json!({"momentum": 0.9, "centered": true, "weight_decay": 0.1}),
+            0,
+        ),
+        ("adam", json!({"amsgrad": true, "weight_decay": 0.1}), 0),
+        ("adamw", json!({"amsgrad": true}), 0),
+        ("lion", decay.clone(), 0),
+        ("lamb", json!({}), 0),
+        ("adafactor", decay.clone(), 0),
+        ("muon", json!({}), 0),
+        ("shampoo", decay.clone(), 0),
+        ("shampoo", decay, 1),
+    ] {
+        let kernels = kernels(name, &config, variant);
+        found.push_str(&format!("{name:9} graph {variant}: {kernels:?}\n"));
+        // One pass over each parameter; the two rows are the sums of squares that clipping needs.
+        let elementwise = ["sgd", "adagrad", "rmsprop", "adam", "adamw", "lion"];
+        if elementwise.contains(&name) {
+            let one_each = BTreeMap::from([("elementwise".to_owned(), 2), ("row".to_owned(), 2)]);
+            assert_eq!(kernels, one_each, "{name}");
+        }
+    }
+    insta::assert_snapshot!(found);
 }

@@ -15,6 +15,8 @@ fn at(rule: &mut StoppingRulePlugin, step: u64, split: Split, metrics: &[(&str, 
     rule.observe(&Event {
         step,
         tokens: step * 100,
+        flops: step as f64 * 1e9,
+        seconds: step as f64 * 0.5,
         split,
         metrics,
     })
@@ -49,6 +51,42 @@ fn max_steps_counts_training_steps() {
         reason: "3 steps are done".into(),
     };
     assert_eq!(end(&mut rule, [1.0; 5]), Some((3, stopped)));
+}
+
+#[test]
+fn budgets_end_with_the_first_step_that_reaches_them() {
+    for (name, config, last, reason) in [
+        (
+            "max_tokens",
+            json!({"tokens": 250}),
+            3,
+            "300 tokens are trained on, the budget was 250",
+        ),
+        (
+            "max_flops",
+            json!({"flops": 4e9}),
+            4,
+            "4.000e9 floating-point operations are spent, the budget was 4.000e9",
+        ),
+        (
+            "max_seconds",
+            json!({"seconds": 0.75}),
+            2,
+            "1.0 s have passed, the budget was 0.75 s",
+        ),
+    ] {
+        let mut budget = rule(name, config);
+        // Evaluations spend nothing, and end nothing.
+        assert_eq!(
+            at(&mut budget, 9, Split::Validation, &[]),
+            Decision::Continue
+        );
+        let reason = reason.to_owned();
+        assert_eq!(
+            end(&mut budget, [1.0; 9]),
+            Some((last, Decision::Stop { reason }))
+        );
+    }
 }
 
 #[test]
@@ -103,6 +141,8 @@ fn patience_takes_accuracies_upwards_and_names_missing_metrics() {
     let event = Event {
         step: 1,
         tokens: 1,
+        flops: 0.0,
+        seconds: 0.0,
         split: Split::Validation,
         metrics: &[("loss", 1.0), ("mlm_loss", 1.0)],
     };
@@ -177,6 +217,9 @@ fn saved_rules_go_on_as_if_never_interrupted() {
         .collect();
     for (name, config) in [
         ("max_steps", json!({"steps": 41})),
+        ("max_tokens", json!({"tokens": 4100})),
+        ("max_flops", json!({"flops": 4.1e10})),
+        ("max_seconds", json!({"seconds": 20.2})),
         ("converged", json!({"window": 10, "tolerance": 0.02})),
         ("patience", json!({"evaluations": 4})),
         ("target_loss", json!({"loss": 0.4})),

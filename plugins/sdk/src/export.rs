@@ -2,7 +2,9 @@
 
 /// Makes a [`Plugin`](crate::abi::Plugin) descriptor of types that implement the traits.
 ///
-/// Name and version are those of the crate unless given. See the [crate's example](crate).
+/// Name and version are those of the crate unless given. The lists may be left out, and come in this
+/// order: `objectives`, `optimizers`, `schedules`, `stopping_rules`, `operators`. See the [crate's
+/// example](crate).
 #[macro_export]
 macro_rules! plugin {
     (
@@ -13,7 +15,9 @@ macro_rules! plugin {
             $(, license: $license:expr)?
             $(, objectives: [$($objective:ty),* $(,)?])?
             $(, optimizers: [$($optimizer:ty),* $(,)?])?
+            $(, schedules: [$($schedule:ty),* $(,)?])?
             $(, stopping_rules: [$($rule:ty),* $(,)?])?
+            $(, operators: [$($operator:ty),* $(,)?])?
             $(,)?
         };
     ) => {
@@ -22,68 +26,21 @@ macro_rules! plugin {
             use $crate::abi::{Capability, Str};
             use $crate::glue;
 
-            static CAPABILITIES: &[&Capability] = &[
-                $($({
-                    unsafe extern "C" fn schema() -> Str {
-                        static TEXT: ::std::sync::OnceLock<String> = ::std::sync::OnceLock::new();
-                        glue::schema::<<$objective as $crate::Objective>::Config>(&TEXT)
-                    }
-                    const CAPABILITY: Capability = glue::objective::<$objective>(schema);
-                    &CAPABILITY
-                },)*)?
-                $($({
-                    unsafe extern "C" fn schema() -> Str {
-                        static TEXT: ::std::sync::OnceLock<String> = ::std::sync::OnceLock::new();
-                        glue::schema::<<$optimizer as $crate::Optimizer>::Config>(&TEXT)
-                    }
-                    const CAPABILITY: Capability = glue::optimizer::<$optimizer>(schema);
-                    &CAPABILITY
-                },)*)?
-                $($({
-                    unsafe extern "C" fn schema() -> Str {
-                        static TEXT: ::std::sync::OnceLock<String> = ::std::sync::OnceLock::new();
-                        glue::schema::<<$rule as $crate::StoppingRule>::Config>(&TEXT)
-                    }
-                    const CAPABILITY: Capability = glue::stopping_rule::<$rule>(schema);
-                    &CAPABILITY
-                },)*)?
+            const OFFERS: &[glue::Offer] = &[
+                $($($crate::__offer!(AnObjective, $objective),)*)?
+                $($($crate::__offer!(AnOptimizer, $optimizer),)*)?
+                $($($crate::__offer!(ASchedule, $schedule),)*)?
+                $($($crate::__offer!(AStoppingRule, $rule),)*)?
+                $($($crate::__offer!(AnOperator, $operator),)*)?
             ];
+            static CAPABILITIES: [&Capability; OFFERS.len()] = glue::capabilities(OFFERS);
 
             unsafe extern "C" fn get_extension(
                 capability: Str,
                 id: Str,
             ) -> *const ::std::ffi::c_void {
-                $($({
-                    static API: $crate::abi::ObjectiveApi = glue::objective_api::<$objective>();
-                    // SAFETY: the host's views are valid during the call.
-                    if unsafe {
-                        glue::is(capability, <$objective as $crate::Objective>::NAME)
-                            && glue::is(id, $crate::abi::OBJECTIVE_API)
-                    } {
-                        return ::std::ptr::from_ref(&API).cast();
-                    }
-                })*)?
-                $($({
-                    static API: $crate::abi::OptimizerApi = glue::optimizer_api::<$optimizer>();
-                    // SAFETY: the host's views are valid during the call.
-                    if unsafe {
-                        glue::is(capability, <$optimizer as $crate::Optimizer>::NAME)
-                            && glue::is(id, $crate::abi::OPTIMIZER_API)
-                    } {
-                        return ::std::ptr::from_ref(&API).cast();
-                    }
-                })*)?
-                $($({
-                    static API: $crate::abi::StoppingApi = glue::stopping_api::<$rule>();
-                    // SAFETY: the host's views are valid during the call.
-                    if unsafe {
-                        glue::is(capability, <$rule as $crate::StoppingRule>::NAME)
-                            && glue::is(id, $crate::abi::STOPPING_API)
-                    } {
-                        return ::std::ptr::from_ref(&API).cast();
-                    }
-                })*)?
-                ::std::ptr::null()
+                // SAFETY: the host's views are valid during the call.
+                unsafe { glue::find(OFFERS, capability, id) }
             }
 
             #[allow(unused_mut, unused_assignments)]
@@ -106,9 +63,33 @@ macro_rules! plugin {
                 capabilities: CAPABILITIES.as_ptr().cast(),
                 capability_count: CAPABILITIES.len(),
                 get_extension: Some(get_extension),
+                // A function that the host lacks is looked for before it is called.
+                abi_minor_needed: 0,
+                reserved: 0,
             }
         };
     };
+}
+
+/// One type of one kind as an entry of a descriptor; behind [`plugin!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __offer {
+    ($kind:ident, $type:ty) => {{
+        unsafe extern "C" fn schema() -> Str {
+            static TEXT: ::std::sync::OnceLock<String> = ::std::sync::OnceLock::new();
+            glue::schema::<<$type as glue::Offered<glue::$kind>>::Config>(&TEXT)
+        }
+        const CAPABILITY: Capability = glue::capability::<glue::$kind, $type>(schema);
+        const TABLE: <$type as glue::Offered<glue::$kind>>::Table =
+            <$type as glue::Offered<glue::$kind>>::TABLE;
+        glue::Offer {
+            capability: &CAPABILITY,
+            name: <$type as glue::Offered<glue::$kind>>::NAME,
+            id: <$type as glue::Offered<glue::$kind>>::ID,
+            table: ::std::ptr::from_ref(&TABLE).cast(),
+        }
+    }};
 }
 
 /// Exports the entry function that returns the descriptor. Once in a library, and only in the crate

@@ -56,17 +56,22 @@
 //!
 //! With `crate-type = ["cdylib"]` that is a library to name under `plugins:` in a recipe.
 
+pub mod check;
+mod composites;
 mod error;
 mod exact;
 mod export;
 mod graph;
 mod objective;
+mod operator;
 mod optimizer;
 mod random;
+mod schedule;
 mod stopping;
 mod tables;
 
 pub use ablate_abi as abi;
+pub use composites::bias_correction;
 pub use error::{Error, Result};
 pub use exact::Exact;
 #[doc(hidden)]
@@ -75,7 +80,9 @@ pub use graph::{GraphBuilder, Scope, Tensor};
 pub use objective::{
     Batch, Feature, Layout, Objective, ObjectiveGraph, Pretrained, Role, Setup, IGNORED,
 };
-pub use optimizer::{Optimizer, Parameter, Slot, Updated};
+pub use operator::{Document, Fate, Operator};
+pub use optimizer::{Optimizer, Parameter, ParameterInfo, Slot, Updated};
 pub use random::{Random, Reader};
-pub use stopping::{Decision, Event, Split, StoppingRule};
+pub use schedule::Schedule;
+pub use stopping::{Decision, Event, Series, Split, StoppingRule};
 pub use tables::{log, Level};

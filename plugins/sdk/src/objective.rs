@@ -309,7 +309,7 @@ impl<'b> Batch<'b> {
     }
 }
 
-/// What a declared parameter is: decides its initial values and whether weight decay applies.
+/// What a parameter is, its group: decides its initial values and whether weight decay applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Weight matrix `[out, in]`.
@@ -322,6 +322,21 @@ pub enum Role {
     NormBias,
     /// Embedding table.
     Embedding,
+    /// A group that a newer host has and this plugin does not know.
+    Other,
+}
+
+impl Role {
+    pub(crate) fn from_code(code: u32) -> Self {
+        match code {
+            role::WEIGHT => Role::Weight,
+            role::BIAS => Role::Bias,
+            role::NORM_SCALE => Role::NormScale,
+            role::NORM_BIAS => Role::NormBias,
+            role::EMBEDDING => Role::Embedding,
+            _ => Role::Other,
+        }
+    }
 }
 
 /// The graph hook's view: a [`GraphBuilder`] that also knows the model.
@@ -409,7 +424,8 @@ impl<'g> ObjectiveGraph<'g> {
         call!(self.tensor(Str::new(name)))
     }
 
-    /// Last hidden states `[batch, seq, hidden]`.
+    /// Last hidden states `[batch, seq, hidden]`, a row for each example. Those of padding are no
+    /// states to build on: zero where the trial packs its batches, else whatever padding attends to.
     pub fn hidden(&self) -> Result<Tensor<'g>> {
         self.model_tensor(model_tensor::HIDDEN)
     }
@@ -463,6 +479,11 @@ impl<'g> ObjectiveGraph<'g> {
             Role::NormScale => role::NORM_SCALE,
             Role::NormBias => role::NORM_BIAS,
             Role::Embedding => role::EMBEDDING,
+            Role::Other => {
+                return Err(Error::Other(format!(
+                    "the parameter `{name}` needs a role that is known"
+                )))
+            }
         };
         let dims = widen(shape);
         call!(self.parameter(Str::new(name), dims.as_ptr(), dims.len() as u32, role))

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::graph::{GraphBuilder, Tensor};
-use crate::Result;
+use crate::{Result, Role};
 
 /// An optimizer. What it remembers from step to step lives in slots, so a checkpoint has it all.
 pub trait Optimizer: Send + Sized + 'static {
@@ -24,9 +24,28 @@ pub trait Optimizer: Send + Sized + 'static {
     /// The learning rate of the configuration; the schedule scales it.
     fn base_learning_rate(&self) -> f64;
 
-    /// Slots of a parameter of this shape: the same names in the same order for every parameter.
+    /// Slots of a parameter of this shape.
     fn slots(&self, _shape: &[usize]) -> Vec<Slot> {
         Vec::new()
+    }
+
+    /// Slots of a parameter, for optimizers that treat groups differently; those of its shape unless
+    /// overridden.
+    fn slots_of(&self, parameter: &ParameterInfo<'_>) -> Vec<Slot> {
+        self.slots(&parameter.shape)
+    }
+
+    /// How many different update graphs there are. With several, [`Optimizer::update`] builds each of
+    /// them and says by [`Optimizer::variant`] which one a step runs, so that work that only some steps
+    /// do costs the others nothing.
+    fn variants(&self) -> u32 {
+        1
+    }
+
+    /// Which of the update graphs step `step` (from 1) runs: less than [`Optimizer::variants`], and
+    /// nothing but the step decides.
+    fn variant(&self, _step: u64) -> u32 {
+        0
     }
 
     /// Names of the numbers that [`Optimizer::scalars`] gives.
@@ -49,7 +68,7 @@ pub trait Optimizer: Send + Sized + 'static {
 /// A tensor kept for a parameter from step to step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
-    /// Name: `exp_avg`.
+    /// Name, unique among the slots of a parameter: `exp_avg`.
     pub name: &'static str,
     /// Shape, mostly the parameter's.
     pub shape: Vec<usize>,
@@ -68,20 +87,37 @@ impl Slot {
     }
 }
 
+/// What is known of a parameter before any graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterInfo<'a> {
+    /// Its name in Hugging Face's form, for messages and special cases.
+    pub name: &'a str,
+    /// Its group.
+    pub role: Role,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Whether weight decay applies: not for biases and layer norms.
+    pub decays: bool,
+}
+
 /// A parameter in the graph hook.
 pub struct Parameter<'a, 'g> {
-    /// Its name, for messages and special cases.
+    /// Its name in Hugging Face's form, for messages and special cases.
     pub name: &'a str,
+    /// Its group.
+    pub role: Role,
     /// Its value before the step.
     pub parameter: Tensor<'g>,
     /// The clipped gradient, of the same shape.
     pub gradient: Tensor<'g>,
-    /// Its slots before the step, in the order of [`Optimizer::slots`].
+    /// Its slots before the step, in the order of [`Optimizer::slots_of`].
     pub slots: &'a [Tensor<'g>],
     /// The step's numbers `[]`, in the order of [`Optimizer::scalar_names`].
     pub scalars: &'a [Tensor<'g>],
     /// Whether weight decay applies: not for biases and layer norms.
     pub decays: bool,
+    /// Which of the update graphs is built: less than [`Optimizer::variants`].
+    pub variant: u32,
 }
 
 /// What the graph hook returns.

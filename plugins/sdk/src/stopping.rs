@@ -1,6 +1,6 @@
 //! Stopping rules: when a trial ends.
 
-use ablate_abi::Metric;
+use ablate_abi::{split, Metric};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -27,7 +27,15 @@ pub trait StoppingRule: Send + Sized + 'static {
     /// [`Error::Config`] for values that cannot be used; name the key.
     fn new(config: Self::Config) -> Result<Self>;
 
-    /// Looks at a step or an evaluation.
+    /// How many values of each metric the host shall keep for [`Event::history`]; it saves them with
+    /// the trial. None unless overridden.
+    fn history_length(&self) -> usize {
+        0
+    }
+
+    /// Looks at a step or an evaluation. A recipe can ask that several rules hold at the same time
+    /// (`all`), or that one does not (`not`): then this is called on after [`Decision::Stop`], and says
+    /// each time whether the rule holds now.
     ///
     /// # Errors
     /// Where a metric that the rule needs is missing.
@@ -81,9 +89,24 @@ pub struct Event<'a> {
     pub step: u64,
     /// Tokens trained on so far.
     pub tokens: u64,
+    /// Floating-point operations of the matrix products in training so far.
+    pub flops: f64,
+    /// Seconds since the trial began, by the wall clock: the one number that another run does not
+    /// repeat. Evaluations and runs before a resume are counted.
+    pub seconds: f64,
     /// Where the metrics come from.
     pub split: Split,
     pub(crate) metrics: &'a [Metric],
+    pub(crate) history: &'a [ablate_abi::Series],
+}
+
+/// The latest values of a metric, oldest first, the present one included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Series<'a> {
+    /// Step of each value, ascending.
+    pub steps: &'a [u64],
+    /// The values; they may be NaN or infinite.
+    pub values: &'a [f64],
 }
 
 impl<'a> Event<'a> {
@@ -99,6 +122,34 @@ impl<'a> Event<'a> {
     /// The value of a metric, if the event has it.
     pub fn metric(&self, name: &str) -> Option<f64> {
         self.metrics().find(|(n, _)| *n == name).map(|(_, v)| v)
+    }
+
+    /// The latest values of a metric on a split, at most [`StoppingRule::history_length`]; empty where
+    /// there was none.
+    pub fn history(&self, split: Split, name: &str) -> Series<'a> {
+        let code = match split {
+            Split::Train => split::TRAIN,
+            Split::Validation => split::VALIDATION,
+        };
+        let found = self
+            .history
+            .iter()
+            // SAFETY: by the ABI the names are valid as long as the event.
+            .find(|s| s.split == code && unsafe { s.name.get() } == Some(name))
+            .filter(|s| s.count > 0 && !s.steps.is_null() && !s.values.is_null());
+        match found {
+            None => Series {
+                steps: &[],
+                values: &[],
+            },
+            // SAFETY: by the ABI there are `count` steps and values, valid as long as the event.
+            Some(s) => unsafe {
+                Series {
+                    steps: std::slice::from_raw_parts(s.steps, s.count),
+                    values: std::slice::from_raw_parts(s.values, s.count),
+                }
+            },
+        }
     }
 
     /// The value of a metric.

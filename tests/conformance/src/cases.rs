@@ -235,10 +235,20 @@ fn look_ups(case: &mut Case) -> Result<(), GraphError> {
     let pick = case.index("pick", &[4, 5], 6)?;
     let picked = case.graph.take_along(&rows, &pick)?;
     case.output(&picked)?;
-    let s = case.graph.sin(&rows)?;
-    let s = case.graph.sum_all(&s)?;
-    let p = case.graph.sum_all(&picked)?;
-    let total = case.graph.add(&s, &p)?;
+    // One past the table is no row: zeros, and no gradient.
+    let some = case.index("some", &[20], 14)?;
+    case.feeds
+        .set("some", (0..20).map(|i| (i * 5 % 14) as f32).collect());
+    let parts = case.graph.gather_or_zero(&table, &some)?;
+    case.output(&parts)?;
+    let g = &mut case.graph;
+    let s = g.sin(&rows)?;
+    let s = g.sum_all(&s)?;
+    let p = g.sum_all(&picked)?;
+    let total = g.add(&s, &p)?;
+    let q = g.square(&parts)?;
+    let q = g.sum_all(&q)?;
+    let total = g.add(&total, &q)?;
     case.gradients(&total)
 }
 

@@ -150,6 +150,31 @@ fn run(
     Ok((found, session.program_text(program)?))
 }
 
+/// Runs a case on two backends that must agree to the bit, NaN apart.
+///
+/// # Errors
+/// A backend refuses the graph or the run.
+///
+/// # Panics
+/// On the first element that differs, with the program as text.
+pub fn check_same_bits(
+    left: &dyn Backend,
+    right: &dyn Backend,
+    build: impl Fn() -> Result<Case, GraphError>,
+) -> Result<(), BackendError> {
+    let names = exact(&build()?)?;
+    let (expected, _) = run(left, build()?, &names)?;
+    let (found, text) = run(right, build()?, &names)?;
+    for (name, expected) in &expected {
+        for (i, (a, b)) in expected.iter().zip(&found[name]).enumerate() {
+            let same =
+                a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan() || *a == 0.0 && *b == 0.0;
+            assert!(same, "{name}[{i}]: {a:e} and {b:e}\n{text}");
+        }
+    }
+    Ok(())
+}
+
 /// Runs a case on a backend and compares every output and assigned state with an f64 evaluation:
 /// `tolerance` is relative to the element and to the root mean square of the tensor. Returns the
 /// program as text.
@@ -168,6 +193,35 @@ pub fn check(backend: &dyn Backend, case: Case, tolerance: f64) -> Result<String
         }
     }
     Ok(text)
+}
+
+/// As [`check`], tensor by tensor instead of element by element: the error's norm is at most `tolerance`
+/// of the tensor's and a hundredth of the greatest one's. (The gradient of a key's bias is zero in truth,
+/// and what rounding leaves of it is as large as the terms that cancel.)
+///
+/// # Errors
+/// The backend refuses the graph or the run.
+///
+/// # Panics
+/// On the first tensor that is off.
+pub fn check_norms(backend: &dyn Backend, case: Case, tolerance: f64) -> Result<(), BackendError> {
+    let expected = exact(&case)?;
+    let (found, _) = run(backend, case, &expected)?;
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let norms = expected.values().map(|e| norm(&mut e.iter().copied()));
+    let greatest = norms.fold(0.0, f64::max);
+    for (name, expected) in &expected {
+        let pairs = found[name].iter().zip(expected);
+        let off = norm(&mut pairs.map(|(a, b)| f64::from(*a) - b));
+        let own = norm(&mut expected.iter().copied());
+        let bound = tolerance * (own + 0.01 * greatest);
+        assert!(
+            off <= bound,
+            "{}: {name} is off by {off:e} of {own:e}",
+            backend.name()
+        );
+    }
+    Ok(())
 }
 
 /// As [`check`], for graphs that may amplify rounding: what stock luminal is off by in a tensor, in the

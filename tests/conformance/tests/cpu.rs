@@ -1,13 +1,19 @@
 //! The processor passes the suite, whatever its threads and instruction set.
 
-use ablate_conformance::{cases, check, check_against_stock, random};
+use ablate_conformance::{cases, check, check_against_stock, check_same_bits, random};
 use ablate_cpu::CpuBackend;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 fn backends() -> Vec<CpuBackend> {
     let with = |threads| CpuBackend::new(threads).expect("threads can be started");
-    vec![with(1), with(2), with(1).portable()]
+    vec![
+        with(1),
+        with(2),
+        with(1).avx2(),
+        with(1).portable(),
+        with(2).interpreted(),
+    ]
 }
 
 #[test]
@@ -18,6 +24,17 @@ fn cases_on_the_processor() {
             println!("{name}");
             check(&backend, case, 2e-5).unwrap_or_else(|e| panic!("{name}: {e}"));
         }
+    }
+}
+
+/// What runs as machine code where the processor allows has the bits of the interpreter.
+#[test]
+fn machine_code_has_the_interpreters_bits() {
+    let code = CpuBackend::new(2).expect("threads");
+    let interpreter = CpuBackend::new(1).expect("one thread").interpreted();
+    for (name, build) in cases::CASES {
+        check_same_bits(&interpreter, &code, || cases::build(*build))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }
 
@@ -48,6 +65,8 @@ proptest! {
     fn random_graphs_on_the_processor(seed in any::<u64>(), steps in 4usize..24) {
         let backend = CpuBackend::new(1).expect("one thread");
         check_against_stock(&backend, || random::graph(seed, steps), 1e-4)
+            .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        check_same_bits(&backend.clone().interpreted(), &backend, || random::graph(seed, steps))
             .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }
 }

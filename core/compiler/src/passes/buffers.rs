@@ -14,6 +14,15 @@ use ablate_graph::ir::Phase;
 /// Elements that every arena offset is a multiple of: one cache line.
 const ALIGN: usize = 16;
 
+/// Elements after a buffer of at least [`LARGE`] that nothing uses: sizes of tensors are powers of two
+/// all too often, and buffers a power of two apart fall on the same sets of a cache.
+const STAGGER: usize = 17 * ALIGN;
+const LARGE: usize = 1 << 12;
+
+fn padded(len: usize) -> usize {
+    len.next_multiple_of(ALIGN) + if len >= LARGE { STAGGER } else { 0 }
+}
+
 /// Runs the pass. `assigned` maps each assigned state to the buffer of its new value.
 ///
 /// # Errors
@@ -26,7 +35,9 @@ pub fn run(
     for (state, buffer) in assigned {
         assign(program, state, *buffer);
     }
-    place(program);
+    let lives = lifetimes(program);
+    let places = share(program, &lives);
+    place(program, &lives, &places);
     verify(program, ir)
 }
 
@@ -126,19 +137,66 @@ fn lifetimes(program: &Program) -> Vec<Option<(usize, usize)>> {
     lives
 }
 
-/// Largest first, each at the lowest offset where nothing that lives at the same time lies.
-fn place(program: &mut Program) {
-    let lives = lifetimes(program);
-    let mut order: Vec<BufferId> = (0..program.buffers.len())
-        .filter(|&b| matches!(program.buffers[b].place, Place::Arena { .. }) && lives[b].is_some())
-        .collect();
-    order.sort_by_key(|&b| (std::cmp::Reverse(program.buffers[b].len), b));
-    let mut placed: Vec<(usize, usize, usize, usize)> = Vec::with_capacity(order.len());
-    for buffer in order {
-        let Some((first, last)) = lives[buffer] else {
+/// For each buffer the one whose place it takes over: a kernel's result may lie where an operand did
+/// that nothing reads afterwards, if every element is read before its place is written.
+fn share(program: &mut Program, lives: &[Option<(usize, usize)>]) -> Vec<BufferId> {
+    let mut places: Vec<BufferId> = (0..program.buffers.len()).collect();
+    let in_arena = |b: &Buffer| matches!(b.place, Place::Arena { .. });
+    for (number, step) in program.steps.iter_mut().enumerate() {
+        let Kernel::Row(kernel) = &mut step.kernel else {
             continue;
         };
-        let len = program.buffers[buffer].len.next_multiple_of(ALIGN);
+        let mut taken: Vec<BufferId> = vec![];
+        for store in 0..kernel.stores.len() {
+            let result = kernel.stores[store].buffer;
+            let (full, len) = (kernel.stores[store].full, program.buffers[result].len);
+            let first = lives[result].is_some_and(|(from, _)| from == number);
+            if !in_arena(&program.buffers[result]) || !first {
+                continue;
+            }
+            let operand = kernel.instrs.iter().find_map(|instr| match instr {
+                Instr::Load { buffer, .. } => Some(*buffer).filter(|b| {
+                    program.buffers[*b].len == len
+                        && in_arena(&program.buffers[*b])
+                        && lives[*b].is_some_and(|(_, to)| to == number)
+                        && !taken.contains(b)
+                        && elementwise_on(kernel, *b, full)
+                }),
+                _ => None,
+            });
+            if let Some(operand) = operand {
+                taken.push(operand);
+                places[result] = places[operand];
+                kernel.stores[store].in_place = true;
+            }
+        }
+    }
+    places
+}
+
+/// Largest first, each at the lowest offset where nothing that lives at the same time lies.
+fn place(program: &mut Program, lives: &[Option<(usize, usize)>], places: &[BufferId]) {
+    // A place lives from the first of its buffers to the last.
+    let mut spans: Vec<Option<(usize, usize)>> = vec![None; places.len()];
+    for (buffer, life) in lives.iter().enumerate() {
+        let (true, Some((from, to))) = (
+            matches!(program.buffers[buffer].place, Place::Arena { .. }),
+            life,
+        ) else {
+            continue;
+        };
+        let span = spans[places[buffer]].get_or_insert((*from, *to));
+        *span = (span.0.min(*from), span.1.max(*to));
+    }
+    let mut order: Vec<BufferId> = (0..spans.len()).filter(|&b| spans[b].is_some()).collect();
+    order.sort_by_key(|&b| (std::cmp::Reverse(program.buffers[b].len), b));
+    let mut placed: Vec<(usize, usize, usize, usize)> = Vec::with_capacity(order.len());
+    let mut offsets = vec![0; spans.len()];
+    for buffer in order {
+        let Some((first, last)) = spans[buffer] else {
+            continue;
+        };
+        let len = padded(program.buffers[buffer].len);
         let mut taken: Vec<(usize, usize)> = placed
             .iter()
             .filter(|(from, to, ..)| *from <= last && first <= *to)
@@ -153,8 +211,13 @@ fn place(program: &mut Program) {
             offset = offset.max(end);
         }
         placed.push((first, last, offset, len));
-        program.buffers[buffer].place = Place::Arena { offset };
+        offsets[buffer] = offset;
         program.arena_len = program.arena_len.max(offset + len);
+    }
+    for (buffer, place) in places.iter().enumerate() {
+        if let Place::Arena { offset } = &mut program.buffers[buffer].place {
+            *offset = offsets[*place];
+        }
     }
 }
 
@@ -192,9 +255,22 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
                     return fail(number, format!("buffer {buffer} lies outside the arena"));
                 }
                 let reads = step.kernel.reads();
-                let overlap = owner
-                    .iter()
-                    .any(|(s, e, b)| *s < end && offset < *e && reads.contains(b));
+                // An operand may be overwritten in its very place, by a kernel that reads each element
+                // before it writes there.
+                let in_place = |from: usize, to: usize, operand: BufferId| {
+                    let Kernel::Row(kernel) = &step.kernel else {
+                        return false;
+                    };
+                    (from, to) == (offset, end)
+                        && kernel.stores.iter().any(|s| {
+                            s.buffer == buffer
+                                && s.in_place
+                                && elementwise_on(kernel, operand, s.full)
+                        })
+                };
+                let overlap = owner.iter().any(|(s, e, b)| {
+                    *s < end && offset < *e && reads.contains(b) && !in_place(*s, *e, *b)
+                });
                 if overlap {
                     return fail(number, format!("buffer {buffer} overwrites an operand"));
                 }

@@ -7,6 +7,7 @@
 
 use super::domain::{joins, members, reduced_first, rows_only, split, Domain, Member, Role};
 use super::fusion::{self, Groups};
+use super::spread;
 use crate::access::Access;
 use crate::ir::{Ir, Kind, NodeId};
 use crate::program::{
@@ -41,20 +42,22 @@ pub fn run(ir: &Ir) -> Result<(Program, Vec<(String, BufferId)>), CompileError> 
     emitter.all()
 }
 
-/// Which forward values the backward computes again.
+/// Which values are computed again by kernels other than their own: forward values by the backward,
+/// free ones by all.
 struct Repeatable(Vec<bool>);
 
 impl Repeatable {
     fn new(ir: &Ir, members: &[Option<Member>], groups: &Groups) -> Self {
         let count = ir.nodes.len();
+        let free = spread::free(ir);
         let mut live = vec![false; count];
         ir.roots().for_each(|r| live[r] = true);
         for (id, node) in ir.nodes.iter().enumerate() {
             for (input, access) in &node.inputs {
                 let register = joins(ir, members, *input, access, id);
                 let same = groups.of[*input] == groups.of[id];
-                let from_forward = node.phase != Phase::Backward;
-                if !node.is_fusible() || !same && (from_forward || !register) {
+                let once = node.phase != Phase::Backward && !free[*input];
+                if !node.is_fusible() || !same && (once || !register) {
                     live[*input] = true;
                 }
             }

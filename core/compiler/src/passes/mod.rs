@@ -10,3 +10,4 @@ pub mod fusion;
 pub mod import;
 pub mod layout;
 pub mod onehot;
+pub mod spread;

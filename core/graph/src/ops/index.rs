@@ -14,6 +14,10 @@ impl Graph {
     /// `index [..] -> [.., n]`: 1 at the index, 0 elsewhere. No gradient.
     pub fn one_hot(&mut self, index: &Tensor, n: usize) -> Result<Tensor> {
         self.bounded("one_hot", index, n)?;
+        self.hot(index, n)
+    }
+
+    fn hot(&mut self, index: &Tensor, n: usize) -> Result<Tensor> {
         let counter = self.iota(n)?;
         let index = self.repeat("one_hot", index, index.rank(), n)?;
         self.equal(&index, &counter)
@@ -21,23 +25,41 @@ impl Graph {
 
     /// Rows of a table: `table [rows, width]`, `index [..]` of `0..rows` -> `[.., width]`.
     pub fn gather(&mut self, table: &Tensor, index: &Tensor) -> Result<Tensor> {
-        self.own("gather", table)?;
-        self.own("gather", index)?;
+        self.look_up("gather", table, index, 0)
+    }
+
+    /// As [`Graph::gather`], but the index may also be `rows`, one past the table: it names no row
+    /// and gives zeros.
+    pub fn gather_or_zero(&mut self, table: &Tensor, index: &Tensor) -> Result<Tensor> {
+        self.look_up("gather_or_zero", table, index, 1)
+    }
+
+    /// Rows of a table; the index may be up to `beyond` past it.
+    fn look_up(
+        &mut self,
+        op: &'static str,
+        table: &Tensor,
+        index: &Tensor,
+        beyond: usize,
+    ) -> Result<Tensor> {
+        self.own(op, table)?;
+        self.own(op, index)?;
         if table.rank() != 2 {
-            return Err(self.shape_error("gather", &[table, index], "wants a table [rows, width]"));
+            return Err(self.shape_error(op, &[table, index], "wants a table [rows, width]"));
         }
         let (rows, width) = (table.size(0), table.size(1));
-        self.bounded("gather", index, rows)?;
+        self.bounded(op, index, rows + beyond)?;
         let rank = index.rank();
         if rank + 2 > MAX_RANK {
             let shape: Vec<usize> = index.shape().into_iter().chain([width]).collect();
-            self.rank("gather", shape.len())?;
+            self.rank(op, shape.len())?;
             let flat = self.reshape(index, &[index.elements()])?;
-            let rows = self.gather(table, &flat)?;
+            let rows = self.look_up(op, table, &flat, beyond)?;
             return self.reshape(&rows, &shape);
         }
-        let hot = self.one_hot(index, rows)?;
-        let hot = self.repeat("gather", &hot, rank + 1, width)?;
+        // Equal to none of the counter's numbers, an index past the table selects nothing.
+        let hot = self.hot(index, rows)?;
+        let hot = self.repeat(op, &hot, rank + 1, width)?;
         let product = self.mul(&hot, table)?;
         self.sum(&product, &[rank], false)
     }

@@ -90,6 +90,14 @@ fn look_ups() {
         assert_eq!(y.shape(), [shape, vec![3]].concat());
         lab.check(Ok(y), &want, 0.0);
     }
+    // One past the table is no row.
+    let mut lab = Lab::new();
+    let t = lab.param_of("table", &[7, 3], table.clone());
+    let i = lab.indices("i", &[2, 2], 8, &[7.0, 6.0, 1.0, 7.0]);
+    let y = lab.g.gather_or_zero(&t, &i);
+    let zeros = vec![0.0; 3];
+    let want = [zeros.clone(), wide(&table[18..]), wide(&table[3..6]), zeros];
+    lab.check(y, &want.concat(), 0.0);
     let mut lab = Lab::new();
     let t = lab.param_of("table", &[3, 7], table.clone());
     let i = lab.indices("i", &[3], 7, &[6.0, 0.0, 4.0]);

@@ -70,6 +70,7 @@ fn numbers_out_of_their_domain() {
     let beta = g.parameter("beta", &[3]).unwrap();
     insta::assert_snapshot!(text(g.layer_norm(&a, &beta, &beta, 0.0)), @"layer_norm: wants eps > 0, got 0");
     insta::assert_snapshot!(text(g.gather(&a, &index)), @"gather: indices are in 0..5, there are 2 rows");
+    insta::assert_snapshot!(text(g.gather_or_zero(&a, &index)), @"gather_or_zero: indices are in 0..5, there are 3 rows");
     insta::assert_snapshot!(text(g.one_hot(&index, 4)), @"one_hot: indices are in 0..5, there are 4 rows");
     insta::assert_snapshot!(text(g.iota(0)), @"iota: the length must be in 1..=2^24, is 0");
     insta::assert_snapshot!(text(g.index_input("j", &[1], 1 << 25)), @"index_input: the bound of `j` must be in 1..=2^24, is 33554432");

@@ -203,6 +203,11 @@ fn products_and_look_ups() {
     );
     let y = lab.g.gather(&table, &index);
     gradcheck(lab, y);
+    let mut lab = Lab::new();
+    let table = lab.param("table", &[3, 2], -1.0, 1.0);
+    let index = lab.indices("index", &[5], 4, &[0.0, 3.0, 2.0, 3.0, 2.0]);
+    let y = lab.g.gather_or_zero(&table, &index);
+    gradcheck(lab, y);
 }
 
 #[test]

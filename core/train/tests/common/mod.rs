@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ablate_bert::{BertConfig, Init, Role};
+use ablate_bert::{BertConfig, Init, ParameterSpec, Role};
 use ablate_compiler::{Backend, ReferenceBackend};
 use ablate_graph::{Graph, GraphError};
 use ablate_random::Stream;
@@ -203,10 +203,10 @@ impl Optimizer for Momentum {
     fn name(&self) -> &str {
         "momentum"
     }
-    fn slots(&self, shape: &[usize]) -> Result<Vec<SlotSpec>, PluginError> {
+    fn slots(&self, parameter: &ParameterSpec) -> Result<Vec<SlotSpec>, PluginError> {
         Ok(vec![SlotSpec {
             name: "velocity".into(),
-            shape: shape.to_vec(),
+            shape: parameter.shape.clone(),
             initial: 0.0,
         }])
     }
@@ -265,9 +265,9 @@ pub fn config(folder: Option<&Path>) -> TrainerConfig {
         init: Init::Normal { std: 0.3 },
         initial: States::new(),
         seed: 5,
+        packed: false,
         clip_norm: None,
         learning_rate: 0.1,
-        schedule: Schedule::Constant,
         evaluate_every: None,
         metrics: folder.map(|f| f.join("metrics.jsonl")),
         checkpoint: CheckpointPolicy {
@@ -285,6 +285,7 @@ pub fn trainer(config: TrainerConfig, source: Rows, steps: u64) -> Trainer {
             session: ReferenceBackend.session().unwrap(),
             objectives: vec![Box::new(Words)],
             optimizer: Box::new(Momentum),
+            schedule: Box::new(schedule::Constant),
             rules: vec![Box::new(Until { steps, seen: 0 })],
             source: Box::new(source),
         },

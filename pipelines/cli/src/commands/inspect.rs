@@ -14,17 +14,18 @@ use crate::args::{self, GraphPart, TrialArgs};
 use crate::{exit, table};
 
 /// One trial of a recipe with its data.
-struct Trial {
+pub(super) struct Trial {
     loaded: Loaded,
-    plugins: Plugins,
+    pub plugins: Plugins,
     arm: usize,
-    seed: u64,
-    data: DataSet,
+    pub seed: u64,
+    pub data: DataSet,
 }
 
 impl Trial {
-    fn load(args: &TrialArgs) -> Result<Self, Failure> {
+    pub fn load(args: &TrialArgs) -> Result<Self, Failure> {
         let (loaded, plugins) = load(&args.recipe, &[])?;
+        let plugins = plugins.open().map_err(Failure::running)?;
         let Some(arm) = loaded.arms.iter().position(|a| a.name == args.arm) else {
             let known: Vec<&str> = loaded.arms.iter().map(|a| a.name.as_str()).collect();
             return Err(Failure::usage(ExperimentError::Unknown {
@@ -37,8 +38,8 @@ impl Trial {
             Some(seed) => seed,
             None => loaded.recipe.seeds.first().copied().unwrap_or(0),
         };
-        let mut store =
-            DataStore::new(&loaded.recipe.data, PathBuf::new()).map_err(Failure::running)?;
+        let mut store = DataStore::with_plugins(&loaded.recipe.data, PathBuf::new(), &plugins)
+            .map_err(Failure::running)?;
         let data = store
             .get(&loaded.arms[arm].recipe.data)
             .map_err(Failure::running)?;
@@ -51,7 +52,7 @@ impl Trial {
         })
     }
 
-    fn arm(&self) -> &Arm {
+    pub fn arm(&self) -> &Arm {
         &self.loaded.arms[self.arm]
     }
 }
@@ -61,7 +62,8 @@ pub fn graph(args: &args::Graph) -> Outcome {
     let trial = Trial::load(&args.trial)?;
     let backend = if args.program {
         let threads = args.threads.unwrap_or(0) as usize;
-        Some(open_device(trial.arm().recipe.device, threads).map_err(Failure::running)?)
+        let recipe = &trial.arm().recipe;
+        Some(open_device(recipe.device, recipe.precision, threads).map_err(Failure::running)?)
     } else {
         None
     };

@@ -67,6 +67,25 @@ pub fn catalog() -> Catalog {
             "momentum": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0},
         })),
     );
+    let steps = |least: u64| json!({"type": "integer", "minimum": least});
+    for (name, properties, required) in [
+        ("constant", json!({}), json!([])),
+        (
+            "warmup_linear",
+            json!({"warmup_steps": steps(0), "total_steps": steps(1)}),
+            json!(["warmup_steps", "total_steps"]),
+        ),
+        (
+            "warmup_cosine",
+            json!({"warmup_steps": steps(0), "total_steps": steps(1),
+                "cycles": {"type": "number", "exclusiveMinimum": 0, "default": 0.5}}),
+            json!(["warmup_steps", "total_steps"]),
+        ),
+    ] {
+        let mut schema = config(properties);
+        schema["required"] = required;
+        catalog.schedules.insert(name.into(), schema);
+    }
     for (name, properties) in [
         (
             "max_steps",
@@ -78,6 +97,10 @@ pub fn catalog() -> Catalog {
                 "tolerance": {"type": "number", "exclusiveMinimum": 0, "default": 0.001}}),
         ),
         ("diverged", json!({})),
+        (
+            "max_flops",
+            json!({"flops": {"type": "number", "exclusiveMinimum": 0}}),
+        ),
     ] {
         catalog.stopping.insert(name.into(), config(properties));
     }

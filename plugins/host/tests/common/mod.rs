@@ -6,10 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use ablate_bert::{ParameterSpec, Role};
 use ablate_graph::{Feeds, Graph, RandomKey};
 use ablate_host::OptimizerPlugin;
 use ablate_random::Stream;
 use ablate_train::{Optimizer, PreparedBatch, UpdateContext, VocabularyFacts, IGNORED};
+
+/// The parameter `p`: a weight where it decays, else a bias.
+pub fn spec(shape: &[usize], decays: bool) -> ParameterSpec {
+    let role = if decays { Role::Weight } else { Role::Bias };
+    ParameterSpec::new("p", shape, role)
+}
 
 /// The update graph of one parameter: states `p` and `p/<slot>`, inputs `gradient` and one for each
 /// scalar.
@@ -17,8 +24,9 @@ pub fn update_graph(optimizer: &mut OptimizerPlugin, shape: &[usize], decays: bo
     let mut g = Graph::new();
     let parameter = g.parameter("p", shape).unwrap();
     let gradient = g.input("gradient", shape).unwrap();
+    let spec = spec(shape, decays);
     let mut slots = vec![];
-    for slot in optimizer.slots(shape).unwrap() {
+    for slot in optimizer.slots(&spec).unwrap() {
         slots.push(g.state(&format!("p/{}", slot.name), &slot.shape).unwrap());
     }
     let mut scalars = vec![];
@@ -26,12 +34,14 @@ pub fn update_graph(optimizer: &mut OptimizerPlugin, shape: &[usize], decays: bo
         scalars.push(g.input(&name, &[]).unwrap());
     }
     let cx = UpdateContext {
-        name: "p".into(),
+        name: spec.name.clone(),
+        role: spec.role,
         parameter: parameter.clone(),
         gradient,
         slots: slots.clone(),
         scalars,
         decays,
+        variant: 0,
     };
     let updated = optimizer.update(&mut g, cx).unwrap();
     g.assign(&parameter, &updated.parameter).unwrap();
@@ -52,7 +62,7 @@ pub fn trajectory(
     let shape = [start.len()];
     let mut g = update_graph(optimizer, &shape, decays);
     let mut states = BTreeMap::from([("p".to_owned(), start.to_vec())]);
-    for slot in optimizer.slots(&shape).unwrap() {
+    for slot in optimizer.slots(&spec(&shape, decays)).unwrap() {
         states.insert(format!("p/{}", slot.name), vec![slot.initial; start.len()]);
     }
     let names = optimizer.scalar_names().unwrap();

@@ -3,10 +3,21 @@
 //! Owns: the update of one parameter and the numbers of a step. Must not know: schedules, clipping,
 //! which parameters decay.
 //!
-//! Sources: Kingma and Ba 2015; Loshchilov and Hutter 2019; term for term `torch.optim.AdamW`:
-//! decay first, `p (1 - lr wd)`; then `p - lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)`.
+//! Sources: Kingma and Ba 2015, "Adam: a method for stochastic optimization"; Loshchilov and Hutter
+//! 2019, "Decoupled weight decay regularization"; `amsgrad`: Reddi et al. 2018, "On the convergence of
+//! Adam and beyond". Term for term `torch.optim.AdamW`:
+//!
+//! ```text
+//! p <- p (1 - lr wd)                          m <- b1 m + (1 - b1) g
+//! v <- b2 v + (1 - b2) g^2                    u <- max(u, v) with amsgrad, else v
+//! p <- p - lr / (1 - b1^t) * m / (sqrt(u) / sqrt(1 - b2^t) + eps)
+//! ```
+//!
+//! `bias_correction: false` leaves the two corrections out, as the optimizer of Google's BERT did.
 
-use ablate_sdk::{Error, GraphBuilder, Optimizer, Parameter, Result, Slot, Updated};
+use ablate_sdk::{
+    bias_correction, check, Error, GraphBuilder, Optimizer, Parameter, Result, Slot, Updated,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -28,6 +39,8 @@ pub struct Config {
     pub weight_decay: f64,
     /// Whether the running means are corrected for their start at zero (Google's BERT: no).
     pub bias_correction: bool,
+    /// Divide by the root of the largest second moment so far instead of the present one.
+    pub amsgrad: bool,
 }
 
 impl Default for Config {
@@ -38,6 +51,7 @@ impl Default for Config {
             eps: 1e-8,
             weight_decay: 0.01,
             bias_correction: true,
+            amsgrad: false,
         }
     }
 }
@@ -51,20 +65,12 @@ impl Optimizer for AdamW {
     type Config = Config;
 
     fn new(config: Config) -> Result<Self> {
-        let refuse = |key: &str, value: f64, range: &str| {
-            Err(Error::Config(format!("`{key}` is {value}; it is {range}")))
-        };
-        if !(config.learning_rate > 0.0 && config.learning_rate.is_finite()) {
-            return refuse("learning_rate", config.learning_rate, "a number above 0");
+        check::positive("learning_rate", config.learning_rate)?;
+        for beta in config.betas {
+            check::decay_rate("betas", beta)?;
         }
-        if let Some(beta) = config.betas.into_iter().find(|b| !(0.0..1.0).contains(b)) {
-            return refuse("betas", beta, "from 0 up to, but not including, 1");
-        }
-        for (key, value) in [("eps", config.eps), ("weight_decay", config.weight_decay)] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return refuse(key, value, "a number from 0 on");
-            }
-        }
+        check::not_negative("eps", config.eps)?;
+        check::not_negative("weight_decay", config.weight_decay)?;
         Ok(AdamW(config))
     }
 
@@ -73,10 +79,14 @@ impl Optimizer for AdamW {
     }
 
     fn slots(&self, shape: &[usize]) -> Vec<Slot> {
-        vec![
+        let mut slots = vec![
             Slot::zeros("exp_avg", shape),
             Slot::zeros("exp_avg_sq", shape),
-        ]
+        ];
+        if self.0.amsgrad {
+            slots.push(Slot::zeros("max_exp_avg_sq", shape));
+        }
+        slots
     }
 
     fn scalar_names(&self) -> Vec<&'static str> {
@@ -84,51 +94,43 @@ impl Optimizer for AdamW {
     }
 
     fn scalars(&self, step: u64, learning_rate: f64) -> Result<Vec<f64>> {
-        let corrections = if self.0.bias_correction {
-            if step == 0 {
-                return Err(Error::Other("steps count from 1".into()));
-            }
-            // Beyond 2^31 steps the corrections are 1 in any precision.
-            let t = i32::try_from(step).unwrap_or(i32::MAX);
-            self.0.betas.map(|beta| 1.0 - beta.powi(t))
+        let [of_mean, of_square] = if self.0.bias_correction {
+            let [beta1, beta2] = self.0.betas;
+            [bias_correction(beta1, step)?, bias_correction(beta2, step)?]
         } else {
             [1.0, 1.0]
         };
         Ok(vec![
             1.0 - learning_rate * self.0.weight_decay,
-            learning_rate / corrections[0],
-            1.0 / corrections[1].sqrt(),
+            learning_rate / of_mean,
+            1.0 / of_square.sqrt(),
         ])
     }
 
     fn update<'g>(&self, g: &GraphBuilder<'g>, p: &Parameter<'_, 'g>) -> Result<Updated<'g>> {
-        let (&[mean, square], &[decay_factor, step_size, root_correction]) = (p.slots, p.scalars)
+        let ([mean, square, largest @ ..], &[decay_factor, step_size, root_correction]) =
+            (p.slots, p.scalars)
         else {
             return Err(Error::Other(format!(
-                "`adamw` keeps 2 slots and 3 scalars, not {} and {}",
+                "`adamw` keeps at least 2 slots and 3 scalars, not {} and {}",
                 p.slots.len(),
                 p.scalars.len()
             )));
         };
         let [beta1, beta2] = self.0.betas;
-        let decayed = if p.decays && self.0.weight_decay != 0.0 {
-            g.mul(p.parameter, decay_factor)?
-        } else {
-            p.parameter
-        };
-        let mean = g.add(
-            g.mul_scalar(mean, beta1)?,
-            g.mul_scalar(p.gradient, 1.0 - beta1)?,
-        )?;
-        let new_square = g.mul_scalar(g.square(p.gradient)?, 1.0 - beta2)?;
-        let square = g.add(g.mul_scalar(square, beta2)?, new_square)?;
-        let root = g.mul(g.sqrt(square)?, root_correction)?;
+        let decayed = p.decayed(g, self.0.weight_decay, decay_factor)?;
+        let mean = g.moving_average(*mean, p.gradient, beta1)?;
+        let square = g.moving_average(*square, g.square(p.gradient)?, beta2)?;
+        let mut slots = vec![mean, square];
+        let mut second = square;
+        if let [largest] = largest {
+            second = g.maximum(*largest, square)?;
+            slots.push(second);
+        }
+        let root = g.mul(g.sqrt(second)?, root_correction)?;
         let direction = g.div(mean, g.add_scalar(root, self.0.eps)?)?;
         let parameter = g.sub(decayed, g.mul(direction, step_size)?)?;
-        Ok(Updated {
-            parameter,
-            slots: vec![mean, square],
-        })
+        Ok(Updated { parameter, slots })
     }
 }
 

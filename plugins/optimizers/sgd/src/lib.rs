@@ -3,10 +3,18 @@
 //! Owns: the update of one parameter and the numbers of a step. Must not know: schedules, clipping,
 //! which parameters decay.
 //!
-//! Source: term for term `torch.optim.SGD`: decay is added to the gradient; the first momentum is the
-//! first gradient, undamped; Sutskever's form of Nesterov's momentum.
+//! Sources: Robbins and Monro 1951, "A stochastic approximation method"; Polyak 1964, "Some methods of
+//! speeding up the convergence of iteration methods" (momentum); Sutskever et al. 2013, "On the
+//! importance of initialization and momentum in deep learning" (the form of Nesterov's). Term for term
+//! `torch.optim.SGD`:
+//!
+//! ```text
+//! g <- g + wd p
+//! b <- g at the first step, else momentum b + (1 - dampening) g
+//! p <- p - lr d            d = g without momentum, b with it, g + momentum b with `nesterov`
+//! ```
 
-use ablate_sdk::{Error, GraphBuilder, Optimizer, Parameter, Result, Slot, Updated};
+use ablate_sdk::{check, Error, GraphBuilder, Optimizer, Parameter, Result, Slot, Updated};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -50,29 +58,14 @@ impl Optimizer for Sgd {
     type Config = Config;
 
     fn new(config: Config) -> Result<Self> {
-        let refuse = |text: String| Err(Error::Config(text));
-        if !(config.learning_rate > 0.0 && config.learning_rate.is_finite()) {
-            return refuse(format!(
-                "`learning_rate` is {}; it is a number above 0",
-                config.learning_rate
-            ));
-        }
-        for (key, value) in [
-            ("momentum", config.momentum),
-            ("weight_decay", config.weight_decay),
-        ] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return refuse(format!("`{key}` is {value}; it is a number from 0 on"));
-            }
-        }
-        if !config.dampening.is_finite() {
-            return refuse(format!(
-                "`dampening` is {}; it is a number",
-                config.dampening
-            ));
-        }
+        check::positive("learning_rate", config.learning_rate)?;
+        check::not_negative("momentum", config.momentum)?;
+        check::not_negative("weight_decay", config.weight_decay)?;
+        check::finite("dampening", config.dampening)?;
         if config.nesterov && (config.momentum == 0.0 || config.dampening != 0.0) {
-            return refuse("`nesterov` needs a `momentum` above 0 and no `dampening`".into());
+            return Err(Error::Config(
+                "`nesterov` needs a `momentum` above 0 and no `dampening`".into(),
+            ));
         }
         Ok(Sgd(config))
     }
@@ -110,10 +103,7 @@ impl Optimizer for Sgd {
                 p.scalars.len()
             )));
         };
-        let mut direction = p.gradient;
-        if p.decays && self.0.weight_decay != 0.0 {
-            direction = g.add(direction, g.mul_scalar(p.parameter, self.0.weight_decay)?)?;
-        }
+        let mut direction = p.gradient_with_l2(g, self.0.weight_decay)?;
         let mut slots = Vec::new();
         if let [buffer] = p.slots {
             let taken = g.mul(direction, share)?;

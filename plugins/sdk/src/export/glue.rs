@@ -1,32 +1,27 @@
 //! C functions over the traits. Every one of them guards against panics.
 
 mod objective;
+mod operator;
 mod optimizer;
+mod schedule;
 mod stopping;
 
-pub use objective::objective_api;
-pub use optimizer::optimizer_api;
-pub use stopping::stopping_api;
+pub use objective::AnObjective;
+pub use operator::AnOperator;
+pub use optimizer::AnOptimizer;
+pub use schedule::ASchedule;
+pub use stopping::AStoppingRule;
 
 use std::ffi::c_void;
 use std::sync::OnceLock;
 
-use ablate_abi::{
-    decision, needs, read_sized, split, status, BatchContext, BatchView, Capability, Declarations,
-    FeatureSpec, GraphContext, Host, ObjectiveApi, ObjectiveSetup, OptimizerApi, Sink, SlotSpec,
-    Status, StoppingApi, Str, UpdateInput, UpdateOutput, OBJECTIVE_API, OPTIMIZER_API,
-    STOPPING_API,
-};
+use ablate_abi::{status, Capability, Host, Status, Str};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::graph::{widen, GraphBuilder, Tensor};
 use crate::tables::{enable_log, guard, Tables};
-use crate::{
-    Batch, Decision, Error, Event, Objective, ObjectiveGraph, Optimizer, Parameter, Result, Setup,
-    Split, StoppingRule,
-};
+use crate::{Error, Result};
 
 /// What an instance pointer points to.
 struct Instance<T> {
@@ -34,14 +29,74 @@ struct Instance<T> {
     plugin: T,
 }
 
-/// Whether a view from the host is this text.
+/// A type as a capability of kind `K`. Each kind has a marker type and implements this for every type
+/// of its trait.
+pub trait Offered<K> {
+    /// The trait's name of it.
+    const NAME: &'static str;
+    /// The trait's sentence on it.
+    const DESCRIPTION: &'static str;
+    /// Id of the function table.
+    const ID: &'static str;
+    /// The same as descriptors have it.
+    const IDS: &'static [Str] = &[Str::new(Self::ID)];
+    /// The configuration.
+    type Config: JsonSchema;
+    /// The function table.
+    type Table: 'static;
+    /// Its functions.
+    const TABLE: Self::Table;
+}
+
+/// One entry of a descriptor.
+pub struct Offer {
+    /// What the host sees.
+    pub capability: &'static Capability,
+    /// The capability's name.
+    pub name: &'static str,
+    /// Id of the table.
+    pub id: &'static str,
+    /// The table.
+    pub table: *const c_void,
+}
+
+/// The capability of a type.
+pub const fn capability<K, T: Offered<K>>(schema: unsafe extern "C" fn() -> Str) -> Capability {
+    Capability {
+        struct_size: size_of::<Capability>() as u32,
+        reserved: 0,
+        name: Str::new(T::NAME),
+        description: Str::new(T::DESCRIPTION),
+        config_schema: Some(schema),
+        extensions: T::IDS.as_ptr(),
+        extension_count: T::IDS.len(),
+    }
+}
+
+/// The capabilities of a list of as many entries.
+pub const fn capabilities<const N: usize>(offers: &'static [Offer]) -> [&'static Capability; N] {
+    let mut all = [offers[0].capability; N];
+    let mut i = 1;
+    while i < N {
+        all[i] = offers[i].capability;
+        i += 1;
+    }
+    all
+}
+
+/// The table of a capability, or null.
 ///
 /// # Safety
-/// The view is valid during the call.
-pub unsafe fn is(view: Str, text: &str) -> bool {
+/// The views are valid during the call.
+pub unsafe fn find(offers: &[Offer], capability: Str, id: Str) -> *const c_void {
     // SAFETY: the caller's promise.
-    let found = unsafe { view.get() };
-    found == Some(text)
+    let (Some(name), Some(id)) = (unsafe { capability.get() }, unsafe { id.get() }) else {
+        return std::ptr::null();
+    };
+    offers
+        .iter()
+        .find(|offer| offer.name == name && offer.id == id)
+        .map_or(std::ptr::null(), |offer| offer.table)
 }
 
 /// JSON Schema of a configuration, made once.
@@ -53,60 +108,6 @@ pub fn schema<C: JsonSchema>(text: &'static OnceLock<String>) -> Str {
         })
     });
     made.map_or(Str::EMPTY, |text| Str::new(text))
-}
-
-const fn capability(
-    kind: u32,
-    name: &'static str,
-    description: &'static str,
-    schema: unsafe extern "C" fn() -> Str,
-    extensions: &'static [Str],
-) -> Capability {
-    Capability {
-        struct_size: size_of::<Capability>() as u32,
-        kind,
-        name: Str::new(name),
-        description: Str::new(description),
-        config_schema: Some(schema),
-        extensions: extensions.as_ptr(),
-        extension_count: extensions.len(),
-    }
-}
-
-/// The capability of an objective.
-pub const fn objective<T: Objective>(schema: unsafe extern "C" fn() -> Str) -> Capability {
-    const IDS: &[Str] = &[Str::new(OBJECTIVE_API)];
-    capability(
-        ablate_abi::kind::OBJECTIVE,
-        T::NAME,
-        T::DESCRIPTION,
-        schema,
-        IDS,
-    )
-}
-
-/// The capability of an optimizer.
-pub const fn optimizer<T: Optimizer>(schema: unsafe extern "C" fn() -> Str) -> Capability {
-    const IDS: &[Str] = &[Str::new(OPTIMIZER_API)];
-    capability(
-        ablate_abi::kind::OPTIMIZER,
-        T::NAME,
-        T::DESCRIPTION,
-        schema,
-        IDS,
-    )
-}
-
-/// The capability of a stopping rule.
-pub const fn stopping_rule<T: StoppingRule>(schema: unsafe extern "C" fn() -> Str) -> Capability {
-    const IDS: &[Str] = &[Str::new(STOPPING_API)];
-    capability(
-        ablate_abi::kind::STOPPING_RULE,
-        T::NAME,
-        T::DESCRIPTION,
-        schema,
-        IDS,
-    )
 }
 
 /// Makes an instance: reads the host's tables and the configuration.

@@ -89,9 +89,26 @@ impl Case {
             folder,
         }
     }
+
+    /// The same examples padded to the longest rows that the model has positions for. PyTorch's
+    /// numbers stay right: they do not depend on how much padding there is.
+    pub fn with_longest_rows(mut self) -> Self {
+        let (old, new) = (self.batch.seq, self.config.max_position_embeddings);
+        let widen = |values: &mut Vec<i64>, padding: i64| {
+            let rows = values.chunks(old);
+            let rows = rows.map(|row| [row, &vec![padding; new - old]].concat());
+            *values = rows.collect::<Vec<_>>().concat();
+        };
+        widen(&mut self.batch.input_ids, 0);
+        widen(&mut self.batch.token_type_ids, 0);
+        widen(&mut self.batch.attention_mask, 0);
+        widen(&mut self.batch.labels, -100);
+        self.batch.seq = new;
+        self
+    }
 }
 
-fn floats(path: &Path) -> Tensors {
+pub fn floats(path: &Path) -> Tensors {
     let bytes = fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     file.iter()

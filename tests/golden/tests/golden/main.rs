@@ -9,5 +9,6 @@ mod folder;
 mod heads;
 mod model;
 mod objectives;
+mod optimizers;
 mod plugins;
 mod trainer;

@@ -1,6 +1,6 @@
 //! The two objectives and the optimizer as the trainer takes them, written for these tests alone.
 
-use ablate_bert::Role;
+use ablate_bert::{ParameterSpec, Role};
 use ablate_graph::{Graph, GraphError, Tensor};
 use ablate_train::{
     Feature, Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch,
@@ -187,10 +187,10 @@ impl Optimizer for InGraph {
         "adamw"
     }
 
-    fn slots(&self, shape: &[usize]) -> Result<Vec<SlotSpec>, PluginError> {
+    fn slots(&self, parameter: &ParameterSpec) -> Result<Vec<SlotSpec>, PluginError> {
         let slot = |name: &str| SlotSpec {
             name: name.into(),
-            shape: shape.to_vec(),
+            shape: parameter.shape.clone(),
             initial: 0.0,
         };
         Ok(vec![slot("exp_avg"), slot("exp_avg_sq")])

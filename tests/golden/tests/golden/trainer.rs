@@ -3,15 +3,15 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
-use ablate_bert::Init;
+use ablate_bert::{Init, Layout};
 use ablate_compiler::{Backend, ReferenceBackend};
 use ablate_cpu::CpuBackend;
 use ablate_graph::RandomKey;
 use ablate_train::graphs::{gradient, gradient_name, scale_name, ForwardShape};
 use ablate_train::window::label;
 use ablate_train::{
-    BatchSource, CheckpointPolicy, Decision, Ending, Event, Objective, Optimizer, Parts,
-    PluginError, PreparedBatch, Schedule, SourceError, Split, StoppingRule, TrainEvent, Trainer,
+    schedule, BatchSource, CheckpointPolicy, Decision, Ending, Event, Objective, Optimizer, Parts,
+    PluginError, PreparedBatch, SourceError, Split, StoppingRule, TrainEvent, Trainer,
     TrainerConfig, VocabularyFacts, Window,
 };
 
@@ -106,19 +106,27 @@ impl StoppingRule for After {
     }
 }
 
+/// Every case as PyTorch has it, and to be packed: with rows long enough for several examples.
+fn cases_and_layouts() -> impl Iterator<Item = (&'static str, Case, bool)> {
+    let both = |name| {
+        let (case, wide) = (Case::load(name), Case::load(name).with_longest_rows());
+        [(name, case, false), (name, wide, true)]
+    };
+    CASES.into_iter().flat_map(both)
+}
+
 /// Losses and gradient norm of every step, and where the parameters end.
 pub fn check_training(backend: &dyn Backend, objectives: Objectives, optimizer: MakeOptimizer) {
-    for name in CASES {
-        let case = Case::load(name);
+    for (name, case, packed) in cases_and_layouts() {
         let steps = case.golden.steps.len();
         let config = TrainerConfig {
             model: case.config.clone(),
             init: Init::Zeros,
             initial: case.parameters.clone(),
             seed: 1,
+            packed,
             clip_norm: Some(case.golden.optimizer.clip_norm),
             learning_rate: case.golden.optimizer.lr,
-            schedule: Schedule::Constant,
             evaluate_every: None,
             metrics: None,
             checkpoint: CheckpointPolicy::default(),
@@ -128,6 +136,7 @@ pub fn check_training(backend: &dyn Backend, objectives: Objectives, optimizer: 
             session: backend.session().unwrap(),
             objectives: objectives(&case),
             optimizer: optimizer(&case),
+            schedule: Box::new(schedule::Constant),
             rules: vec![Box::new(After(steps as u64))],
             source: Box::new(Again(prepared(&case))),
         };
@@ -179,13 +188,17 @@ pub fn check_training(backend: &dyn Backend, objectives: Objectives, optimizer: 
 
 /// The gradient that the trainer's graph leaves in its states at step 0.
 pub fn check_gradients(backend: &dyn Backend, objectives: Objectives) {
-    for name in CASES {
-        let case = Case::load(name);
+    for (_, case, packed) in cases_and_layouts() {
         let mut objectives = objectives(&case);
-        let batch = label(&mut objectives, prepared(&case)).unwrap();
+        let batch = label(&mut objectives, prepared(&case))
+            .unwrap()
+            .packed(packed);
         // Two entries to spare: they weigh nothing.
         let capacities: Vec<usize> = batch.predictions().iter().map(|n| n + 2).collect();
         let shape = ForwardShape::of(&batch, &capacities);
+        if let Layout::Packed { rows } = shape.layout {
+            assert!(rows < shape.batch, "no two examples share a row");
+        }
         let built = gradient(&case.config, &mut objectives, &shape, false).unwrap();
         let names: Vec<String> = objectives.iter().map(|o| o.name().to_owned()).collect();
         let mut feeds = batch.feeds(&names, &capacities);

@@ -1,9 +1,27 @@
 //! The C functions of an objective.
 
-use super::*;
+use ablate_abi::{
+    needs, read_sized, BatchContext, BatchView, Declarations, FeatureSpec, GraphContext,
+    ObjectiveApi, ObjectiveSetup, OBJECTIVE_API,
+};
 
-/// The table of an objective.
-pub const fn objective_api<T: Objective>() -> ObjectiveApi {
+use super::*;
+use crate::graph::GraphBuilder;
+use crate::{Batch, Objective, ObjectiveGraph, Setup};
+
+/// Marks the kind.
+pub struct AnObjective;
+
+impl<T: Objective> Offered<AnObjective> for T {
+    const NAME: &'static str = T::NAME;
+    const DESCRIPTION: &'static str = T::DESCRIPTION;
+    const ID: &'static str = OBJECTIVE_API;
+    type Config = T::Config;
+    type Table = ObjectiveApi;
+    const TABLE: ObjectiveApi = table::<T>();
+}
+
+const fn table<T: Objective>() -> ObjectiveApi {
     // SAFETY of all functions below: the host keeps the ABI, so instances are ours and of type `T`,
     // pointers are writable or readable as the table's documentation says, during the call.
     unsafe extern "C" fn make<T: Objective>(

@@ -1,9 +1,48 @@
 //! The C functions of an optimizer.
 
-use super::*;
+use ablate_abi::{
+    read_sized, Declarations, GraphContext, OptimizerApi, SlotSpec, UpdateInput, UpdateOutput,
+    OPTIMIZER_API,
+};
 
-/// The table of an optimizer.
-pub const fn optimizer_api<T: Optimizer>() -> OptimizerApi {
+use super::*;
+use crate::graph::{widen, GraphBuilder, Tensor};
+use crate::{Optimizer, Parameter, ParameterInfo, Role};
+
+/// Marks the kind.
+pub struct AnOptimizer;
+
+impl<T: Optimizer> Offered<AnOptimizer> for T {
+    const NAME: &'static str = T::NAME;
+    const DESCRIPTION: &'static str = T::DESCRIPTION;
+    const ID: &'static str = OPTIMIZER_API;
+    type Config = T::Config;
+    type Table = OptimizerApi;
+    const TABLE: OptimizerApi = table::<T>();
+}
+
+/// What the host says of a parameter.
+///
+/// # Safety
+/// `source` is null or as the ABI says, for `'a`.
+unsafe fn info<'a>(source: *const ablate_abi::ParameterInfo) -> Result<ParameterInfo<'a>> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let info = read_sized(source)
+            .map_err(|e| Error::Other(format!("the parameter cannot be read: {e:?}")))?;
+        Ok(ParameterInfo {
+            name: info.name.get().unwrap_or("?"),
+            role: Role::from_code(info.role),
+            shape: slice(info.dims, info.rank as usize)
+                .iter()
+                .map(|d| *d as usize)
+                .collect(),
+            decays: info.decay != 0,
+        })
+    }
+}
+
+const fn table<T: Optimizer>() -> OptimizerApi {
     // SAFETY of all functions below: as in `objective_api`.
     unsafe extern "C" fn make<T: Optimizer>(
         h: *const Host,
@@ -17,8 +56,7 @@ pub const fn optimizer_api<T: Optimizer>() -> OptimizerApi {
     }
     unsafe extern "C" fn slots<T: Optimizer>(
         i: *mut c_void,
-        dims: *const u64,
-        rank: u32,
+        parameter: *const ablate_abi::ParameterInfo,
         into: *mut Declarations,
     ) -> Status {
         unsafe {
@@ -27,11 +65,7 @@ pub const fn optimizer_api<T: Optimizer>() -> OptimizerApi {
                     .declare
                     .slot
                     .ok_or(Error::Unsupported("declare.slot"))?;
-                let shape: Vec<usize> = slice(dims, rank as usize)
-                    .iter()
-                    .map(|d| *d as usize)
-                    .collect();
-                for slot in plugin.slots(&shape) {
+                for slot in plugin.slots_of(&info(parameter)?) {
                     let dims = widen(&slot.shape);
                     let spec = SlotSpec {
                         struct_size: size_of::<SlotSpec>() as u32,
@@ -99,16 +133,19 @@ pub const fn optimizer_api<T: Optimizer>() -> OptimizerApi {
                     .map_err(|e| Error::Other(format!("the update cannot be read: {e:?}")))?;
                 let room = read_sized(output.cast_const())
                     .map_err(|e| Error::Other(format!("the results cannot be written: {e:?}")))?;
+                let about = info(input.info)?;
                 let updated = plugin.update(
                     &GraphBuilder { cx, tables },
                     &Parameter {
-                        name: input.name.get().unwrap_or("?"),
+                        name: about.name,
+                        role: about.role,
                         parameter: Tensor::new(input.parameter),
                         gradient: Tensor::new(input.gradient),
                         // `Tensor` is a transparent wrapper of the handle.
                         slots: slice(input.slots.cast(), input.slot_count),
                         scalars: slice(input.scalars.cast(), input.scalar_count),
-                        decays: input.decay != 0,
+                        decays: about.decays,
+                        variant: input.variant,
                     },
                 )?;
                 if updated.slots.len() != input.slot_count {
@@ -126,6 +163,12 @@ pub const fn optimizer_api<T: Optimizer>() -> OptimizerApi {
             })
         }
     }
+    unsafe extern "C" fn variants<T: Optimizer>(i: *mut c_void, out: *mut u32) -> Status {
+        unsafe { with::<T>(i, |plugin, _| put(out, plugin.variants())) }
+    }
+    unsafe extern "C" fn variant<T: Optimizer>(i: *mut c_void, step: u64, out: *mut u32) -> Status {
+        unsafe { with::<T>(i, |plugin, _| put(out, plugin.variant(step))) }
+    }
     OptimizerApi {
         struct_size: size_of::<OptimizerApi>() as u32,
         reserved: 0,
@@ -136,5 +179,7 @@ pub const fn optimizer_api<T: Optimizer>() -> OptimizerApi {
         scalar_names: Some(scalar_names::<T>),
         scalars: Some(scalars::<T>),
         update: Some(update::<T>),
+        variants: Some(variants::<T>),
+        variant: Some(variant::<T>),
     }
 }

@@ -1,9 +1,23 @@
 //! The C functions of a stopping rule.
 
-use super::*;
+use ablate_abi::{decision, read_sized, split, Sink, StoppingApi, STOPPING_API};
 
-/// The table of a stopping rule.
-pub const fn stopping_api<T: StoppingRule>() -> StoppingApi {
+use super::*;
+use crate::{Decision, Event, Split, StoppingRule};
+
+/// Marks the kind.
+pub struct AStoppingRule;
+
+impl<T: StoppingRule> Offered<AStoppingRule> for T {
+    const NAME: &'static str = T::NAME;
+    const DESCRIPTION: &'static str = T::DESCRIPTION;
+    const ID: &'static str = STOPPING_API;
+    type Config = T::Config;
+    type Table = StoppingApi;
+    const TABLE: StoppingApi = table::<T>();
+}
+
+const fn table<T: StoppingRule>() -> StoppingApi {
     // SAFETY of all functions below: as in `objective_api`.
     unsafe extern "C" fn make<T: StoppingRule>(
         h: *const Host,
@@ -25,6 +39,8 @@ pub const fn stopping_api<T: StoppingRule>() -> StoppingApi {
                 let decided = plugin.observe(&Event {
                     step: event.step,
                     tokens: event.tokens,
+                    flops: event.flops,
+                    seconds: event.seconds,
                     split: match event.split {
                         split::TRAIN => Split::Train,
                         split::VALIDATION => Split::Validation,
@@ -32,6 +48,7 @@ pub const fn stopping_api<T: StoppingRule>() -> StoppingApi {
                         _ => return put(out, decision::CONTINUE),
                     },
                     metrics: slice(event.metrics, event.metric_count),
+                    history: slice(event.history, event.history_count),
                 })?;
                 let (code, text) = match decided {
                     Decision::Continue => (decision::CONTINUE, String::new()),
@@ -70,6 +87,9 @@ pub const fn stopping_api<T: StoppingRule>() -> StoppingApi {
             })
         }
     }
+    unsafe extern "C" fn history_length<T: StoppingRule>(i: *mut c_void, out: *mut u64) -> Status {
+        unsafe { with::<T>(i, |plugin, _| put(out, plugin.history_length() as u64)) }
+    }
     StoppingApi {
         struct_size: size_of::<StoppingApi>() as u32,
         reserved: 0,
@@ -78,6 +98,7 @@ pub const fn stopping_api<T: StoppingRule>() -> StoppingApi {
         observe: Some(observe::<T>),
         save: Some(save::<T>),
         load: Some(load::<T>),
+        history_length: Some(history_length::<T>),
     }
 }
 

@@ -1,12 +1,13 @@
 //! The C header and the Rust types describe the same memory and the same numbers: a C file that
-//! asserts every size, offset and constant that this test sees in Rust must compile.
+//! asserts every size, offset, signature and constant that this test sees in Rust must compile.
 
 use std::fmt::Write as _;
 use std::mem::offset_of;
-use std::path::Path;
 use std::process::Command;
 
 use ablate_abi::*;
+
+use crate::compile::{compile, folder};
 
 /// Asserts the size of a struct and the offset and size of each of its fields. Listing all fields in
 /// a pattern makes the compiler complain here when one is added to the Rust side alone.
@@ -24,6 +25,9 @@ macro_rules! layout {
     };
     (@gated Str) => {};
     (@gated Metric) => {};
+    (@gated Series) => {};
+    (@gated ArrowSchema) => {};
+    (@gated ArrowArray) => {};
     (@gated $rust:ident) => {
         assert_eq!(size_of::<$rust>(), <$rust as SizeGated>::MIN_SIZE, stringify!($rust));
         assert_eq!(offset_of!($rust, struct_size), 0);
@@ -48,10 +52,10 @@ fn c_source() -> String {
     layout!(out, Str = "ablate_str" { ptr, len });
     layout!(out, Plugin = "ablate_plugin" {
         struct_size, abi_major, abi_minor, magic, name, version, license, description,
-        capabilities, capability_count, get_extension,
+        capabilities, capability_count, get_extension, abi_minor_needed, reserved,
     });
     layout!(out, Capability = "ablate_capability" {
-        struct_size, kind, name, description, config_schema, extensions, extension_count,
+        struct_size, reserved, name, description, config_schema, extensions, extension_count,
     });
     layout!(out, Host = "ablate_host" {
         struct_size, abi_major, abi_minor, name, version, get_extension, set_error, last_error, log,
@@ -86,18 +90,37 @@ fn c_source() -> String {
     layout!(out, ObjectiveApi = "ablate_objective_api" {
         struct_size, reserved, create, destroy, weight, needs, features, prepare, build, check,
     });
+    layout!(out, ParameterInfo = "ablate_parameter_info" {
+        struct_size, role, name, dims, rank, decay,
+    });
     layout!(out, UpdateInput = "ablate_update_input" {
-        struct_size, decay, name, parameter, gradient, slots, slot_count, scalars, scalar_count,
+        struct_size, variant, info, parameter, gradient, slots, slot_count, scalars, scalar_count,
     });
     layout!(out, UpdateOutput = "ablate_update_output" { struct_size, reserved, parameter, slots });
     layout!(out, OptimizerApi = "ablate_optimizer_api" {
         struct_size, reserved, create, destroy, base_learning_rate, slots, scalar_names, scalars,
-        update,
+        update, variants, variant,
     });
     layout!(out, Metric = "ablate_metric" { name, value });
-    layout!(out, Event = "ablate_event" { struct_size, split, step, tokens, metrics, metric_count });
+    layout!(out, Series = "ablate_series" { name, split, reserved, steps, values, count });
+    layout!(out, Event = "ablate_event" {
+        struct_size, split, step, tokens, metrics, metric_count, history, history_count, flops,
+        seconds,
+    });
+    layout!(out, ScheduleInput = "ablate_schedule_input" { struct_size, reserved, step });
+    layout!(out, ScheduleApi = "ablate_schedule_api" { struct_size, reserved, create, destroy, factor });
+    layout!(out, ArrowSchema = "struct ArrowSchema" {
+        format, name, metadata, flags, n_children, children, dictionary, release, private_data,
+    });
+    layout!(out, ArrowArray = "struct ArrowArray" {
+        length, null_count, offset, n_buffers, n_children, buffers, children, dictionary, release,
+        private_data,
+    });
+    layout!(out, OperatorApi = "ablate_operator_api" {
+        struct_size, reserved, create, destroy, filter, map,
+    });
     layout!(out, StoppingApi = "ablate_stopping_api" {
-        struct_size, reserved, create, destroy, observe, save, load,
+        struct_size, reserved, create, destroy, observe, save, load, history_length,
     });
     constants!(out:
         "ABLATE_ABI_MAJOR" = ABI_MAJOR, "ABLATE_ABI_MINOR" = ABI_MINOR,
@@ -108,8 +131,6 @@ fn c_source() -> String {
         "ABLATE_CONFIG" = status::CONFIG, "ABLATE_UNKNOWN_NAME" = status::UNKNOWN_NAME,
         "ABLATE_UNSUPPORTED" = status::UNSUPPORTED, "ABLATE_STATE" = status::STATE,
         "ABLATE_PANIC" = status::PANIC, "ABLATE_INTERNAL" = status::INTERNAL,
-        "ABLATE_KIND_OBJECTIVE" = kind::OBJECTIVE, "ABLATE_KIND_OPTIMIZER" = kind::OPTIMIZER,
-        "ABLATE_KIND_STOPPING_RULE" = kind::STOPPING_RULE,
         "ABLATE_LOG_ERROR" = level::ERROR, "ABLATE_LOG_WARN" = level::WARN,
         "ABLATE_LOG_INFO" = level::INFO, "ABLATE_LOG_DEBUG" = level::DEBUG,
         "ABLATE_LAYOUT_PER_TOKEN" = layout::PER_TOKEN,
@@ -145,7 +166,10 @@ fn c_source() -> String {
         "ABLATE_OBJECTIVE_API" = OBJECTIVE_API, "ABLATE_OPTIMIZER_API" = OPTIMIZER_API,
         "ABLATE_STOPPING_API" = STOPPING_API, "ABLATE_RANDOM_API" = RANDOM_API,
         "ABLATE_DECLARE_API" = DECLARE_API, "ABLATE_BATCH_API" = BATCH_API,
-        "ABLATE_MODEL_API" = MODEL_API, "ABLATE_PRETRAINED_API" = PRETRAINED_API, "ABLATE_GRAPH_API" = GRAPH_API,
+        "ABLATE_MODEL_API" = MODEL_API, "ABLATE_GRAPH_API" = GRAPH_API,
+        "ABLATE_PRETRAINED_API" = PRETRAINED_API,
+        "ABLATE_SCHEDULE_API" = SCHEDULE_API, "ABLATE_OPERATOR_API" = OPERATOR_API,
+        "ABLATE_COLUMN_ID" = column::ID, "ABLATE_COLUMN_TEXT" = column::TEXT,
         "ABLATE_NUMBER_BATCH" = model_number::BATCH, "ABLATE_NUMBER_SEQ" = model_number::SEQ,
         "ABLATE_NUMBER_PREDICTIONS" = model_number::PREDICTIONS,
         "ABLATE_NUMBER_TRAINING" = model_number::TRAINING,
@@ -169,31 +193,27 @@ fn c_source() -> String {
     out
 }
 
-fn compile(source: &str, dir: &Path) -> std::process::Output {
-    let (file, program) = (dir.join("layout.c"), dir.join("layout"));
+fn build(source: &str) -> std::process::Output {
+    let folder = folder("layout");
+    let (file, program) = (folder.join("layout.c"), folder.join("layout"));
     std::fs::write(&file, source).unwrap();
-    Command::new("cc")
-        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"))
-        .arg(&file)
-        .arg("-o")
-        .arg(&program)
-        .output()
+    let arguments = [file.to_str().unwrap(), "-o", program.to_str().unwrap()];
+    compile("cc", "-std=c11", &arguments)
         .expect("`cc` runs; a C compiler is needed to build Rust programs anyway")
 }
 
 #[test]
 fn the_c_header_and_the_rust_types_agree() {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("header");
-    std::fs::create_dir_all(&dir).unwrap();
     let source = c_source();
-    let built = compile(&source, &dir);
+    let built = build(&source);
     assert!(
         built.status.success(),
         "{}",
         String::from_utf8_lossy(&built.stderr)
     );
-    let ran = Command::new(dir.join("layout")).status().unwrap();
+    let ran = Command::new(folder("layout").join("layout"))
+        .status()
+        .unwrap();
     assert!(
         ran.success(),
         "the text on line {:?} of layout.c differs",
@@ -207,66 +227,37 @@ fn the_c_header_and_the_rust_types_agree() {
         1,
     );
     assert_ne!(wrong, source);
-    assert!(!compile(&wrong, &dir).status.success());
+    assert!(!build(&wrong).status.success());
 }
 
-/// Every function pointer of the header, in order, with its number of arguments, against the Rust
-/// source: layouts alone would not notice a changed signature.
+/// Every struct, constant and text of the header is looked at above.
 #[test]
-fn signatures_have_the_same_number_of_arguments() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let header = std::fs::read_to_string(root.join("include/ablate_plugin.h")).unwrap();
-    let mut in_c = std::collections::BTreeMap::new();
-    for table in header.split("typedef struct ").skip(1) {
-        let Some((name, body)) = table.split_once(" {") else {
-            continue;
-        };
-        let body = body.split("\n}").next().unwrap_or("");
-        for part in body.split("(*").skip(1) {
-            let (field, rest) = part.split_once(")(").unwrap();
-            let arguments = rest.split(");").next().unwrap().trim();
-            let count = if arguments == "void" {
-                0
-            } else {
-                arguments.split(',').count()
-            };
-            in_c.insert(
-                format!(
-                    "{}.{field}",
-                    name.trim_start_matches("ablate_").replace('_', "")
-                ),
-                count,
-            );
-        }
-    }
-    let mut in_rust = std::collections::BTreeMap::new();
-    for file in [
-        "graph",
-        "host",
-        "model",
-        "objective",
-        "optimizer",
-        "plugin",
-        "pretrained",
-        "stopping",
-    ] {
-        let source = std::fs::read_to_string(root.join(format!("src/{file}.rs"))).unwrap();
-        for table in source.split("pub struct ").skip(1) {
-            let (name, body) = table.split_once(" {").unwrap();
-            let body = body.split("\n}").next().unwrap_or("");
-            for part in body.split("    pub ").skip(1) {
-                let Some((field, rest)) = part.split_once(':') else {
-                    continue;
-                };
-                let Some((_, arguments)) = rest.split_once("extern \"C\" fn(") else {
-                    continue;
-                };
-                let arguments = arguments.split(')').next().unwrap();
-                let count = arguments.matches(':').count();
-                in_rust.insert(format!("{}.{field}", name.to_lowercase()), count);
-            }
-        }
-    }
-    assert!(in_c.len() > 50, "the header was read: {in_c:?}");
-    assert_eq!(in_c, in_rust);
+fn nothing_of_the_header_is_forgotten() {
+    let source = c_source();
+    let header = std::fs::read_to_string(crate::header()).unwrap();
+    let mut names: Vec<String> = header
+        .lines()
+        .filter_map(|line| line.strip_prefix("struct ")?.strip_suffix(" {"))
+        .map(|name| format!("sizeof({name})"))
+        .map(|name| name.replace("(Arrow", "(struct Arrow"))
+        .collect();
+    names.extend(
+        header
+            .lines()
+            .filter_map(|line| line.trim_start().split_once(" = "))
+            .filter(|(name, _)| name.starts_with("ABLATE_"))
+            .map(|(name, _)| format!("({name} == ")),
+    );
+    names.extend(
+        header
+            .lines()
+            .filter_map(|line| line.strip_prefix("#define ABLATE_")?.split_once(" \""))
+            .map(|(name, _)| format!("(ABLATE_{name}, ")),
+    );
+    assert!(names.len() > 100, "the header was read: {names:?}");
+    let forgotten: Vec<_> = names
+        .iter()
+        .filter(|n| !source.contains(n.as_str()))
+        .collect();
+    assert!(forgotten.is_empty(), "{forgotten:?}");
 }

@@ -1,0 +1,379 @@
+//! Matrix products with bfloat16 operands on the thread pool.
+//!
+//! Owns: who packs and who multiplies. The right operand is packed once, by all threads together; each
+//! part of the result packs the rows that it needs. Many small products (attention) are dealt out whole.
+//! Must not know: how pairs are packed or multiplied ([`crate::gemm::pairs`]).
+
+use crate::gemm::{
+    pack::Block,
+    pairs::{self, Tile, TILE},
+    SCRATCH,
+};
+use crate::matmul::offsets;
+use crate::memory::Shared;
+use crate::pool::Pool;
+use crate::vector::Isa;
+use ablate_compiler::ir::{Gemm, Level};
+
+/// Pairs of summed positions of a block.
+const DEPTH: usize = 768;
+/// Rows of a packed block of the left operand: a multiple of the tile's.
+const ROWS: usize = 96;
+/// Parts for each thread.
+const PARTS: usize = 4;
+
+/// How a product is computed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cut {
+    /// Whole batches, each packed by the thread that multiplies it.
+    Batches(Gemm),
+    /// Parts of the result, the right operand packed before.
+    Parts {
+        /// The product.
+        gemm: Gemm,
+        /// Rows and columns of a part.
+        part: [usize; 2],
+    },
+}
+
+fn padded(gemm: &Gemm) -> [usize; 2] {
+    [
+        gemm.m.size.next_multiple_of(TILE[0]),
+        gemm.n.size.next_multiple_of(TILE[1]),
+    ]
+}
+
+/// Rows and columns exchanged.
+fn swapped(gemm: &Gemm) -> Gemm {
+    let swap = |l: &Level| Level {
+        a: l.b,
+        b: l.a,
+        ..*l
+    };
+    Gemm {
+        batch: gemm.batch.iter().map(swap).collect(),
+        m: swap(&gemm.n),
+        n: swap(&gemm.m),
+        k: swap(&gemm.k),
+        offset: [gemm.offset[1], gemm.offset[0]],
+    }
+}
+
+impl Cut {
+    /// A cut for so many threads, and whether left and right operand are exchanged.
+    pub fn new(gemm: &Gemm, threads: usize) -> (Cut, bool) {
+        let exchanged = gemm.n.c != 1 && gemm.m.c == 1 && gemm.n.size > 1;
+        let gemm = match exchanged {
+            true => swapped(gemm),
+            false => gemm.clone(),
+        };
+        let batches: usize = gemm.batch.iter().map(|l| l.size).product();
+        let [rows, cols] = padded(&gemm);
+        let fits = (rows + cols) * pairs::pairs(gemm.k.size) <= SCRATCH;
+        let small = gemm.flops() < 1e6;
+        if fits && (batches >= 2 * threads || small) {
+            return (Cut::Batches(gemm), exchanged);
+        }
+        let wanted = (threads * PARTS).div_ceil(batches);
+        let by_rows = (gemm.m.size / ROWS).clamp(1, wanted);
+        let least = threads.div_ceil(by_rows);
+        let by_cols = wanted
+            .div_ceil(by_rows)
+            .clamp(1, (gemm.n.size / 256).max(least));
+        let part = [
+            gemm.m.size.div_ceil(by_rows).next_multiple_of(TILE[0]),
+            gemm.n.size.div_ceil(by_cols).next_multiple_of(TILE[1]),
+        ];
+        (Cut::Parts { gemm, part }, exchanged)
+    }
+
+    /// Words of the packed right operand.
+    pub fn shared_len(&self) -> usize {
+        match self {
+            Cut::Batches(_) => 0,
+            Cut::Parts { gemm, .. } => {
+                let batches: usize = gemm.batch.iter().map(|l| l.size).product();
+                batches * padded(gemm)[1] * pairs::pairs(gemm.k.size)
+            }
+        }
+    }
+}
+
+/// One batch of a product.
+#[derive(Clone, Copy)]
+struct Batch<'a> {
+    gemm: &'a Gemm,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+}
+
+impl<'a> Batch<'a> {
+    fn new(gemm: &'a Gemm, batch: usize, [a, b, c]: [Shared; 3]) -> Self {
+        let [oa, ob, oc] = offsets(&gemm.batch, batch);
+        Batch {
+            gemm,
+            a: a.0.wrapping_offset(gemm.offset[0] + oa),
+            b: b.0.wrapping_offset(gemm.offset[1] + ob),
+            c: c.0.wrapping_offset(oc),
+        }
+    }
+
+    /// Rows of the left operand.
+    fn left(&self, row: usize, size: usize, k: (usize, usize)) -> Block {
+        let (m, step) = (self.gemm.m.a, self.gemm.k.a);
+        Block {
+            start: self
+                .a
+                .wrapping_offset(row as isize * m + k.0 as isize * step),
+            stride: m,
+            step,
+            size,
+            k: k.1,
+        }
+    }
+
+    /// Columns of the right operand.
+    fn right(&self, col: usize, size: usize, k: (usize, usize)) -> Block {
+        let (n, step) = (self.gemm.n.b, self.gemm.k.b);
+        Block {
+            start: self
+                .b
+                .wrapping_offset(col as isize * n + k.0 as isize * step),
+            stride: n,
+            step,
+            size,
+            k: k.1,
+        }
+    }
+
+    /// All tiles of packed rows and columns.
+    ///
+    /// # Safety
+    /// As [`run`].
+    unsafe fn tiles(&self, isa: Isa, rows: (usize, usize), cols: (usize, usize), packed: Packed) {
+        let [row, col] = [self.gemm.m.c, self.gemm.n.c];
+        for panel in (0..cols.1).step_by(TILE[1]) {
+            for first in (0..rows.1).step_by(TILE[0]) {
+                let at = (rows.0 + first) as isize * row + (cols.0 + panel) as isize * col;
+                let tile = Tile {
+                    pairs: packed.pairs,
+                    a: packed.a.wrapping_add(first * packed.pairs),
+                    b: packed.b.wrapping_add(panel * packed.pairs),
+                    c: self.c.wrapping_offset(at),
+                    c_strides: [row, if self.gemm.n.size == 1 { 1 } else { col }],
+                    rows: (rows.1 - first).min(TILE[0]),
+                    cols: (cols.1 - panel).min(TILE[1]),
+                    add: packed.add,
+                };
+                // SAFETY: the caller's promise.
+                unsafe { pairs::tile(isa, &tile) };
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Packed {
+    pairs: usize,
+    a: *const u32,
+    b: *const u32,
+    add: bool,
+}
+
+/// Blocks of the sum: first position and number of positions.
+fn blocks(k: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..k)
+        .step_by(2 * DEPTH)
+        .map(move |from| (from, (k - from).min(2 * DEPTH)))
+}
+
+/// Runs a product.
+///
+/// # Safety
+/// The pointers, exchanged where the cut says so, are valid for everything that the strides reach, and
+/// the result overlaps neither operand; each thread's scratch memory holds [`SCRATCH`] elements, and
+/// `shared` [`Cut::shared_len`].
+pub unsafe fn run(
+    pool: &Pool,
+    isa: Isa,
+    scratch: &[Shared],
+    shared: Shared,
+    cut: &Cut,
+    buffers: [Shared; 3],
+) {
+    match cut {
+        Cut::Batches(gemm) => {
+            let batches: usize = gemm.batch.iter().map(|l| l.size).product();
+            let chunks = batches.min(pool.threads() * PARTS);
+            let chunks = if gemm.flops() < 1e5 { 1 } else { chunks };
+            pool.each(chunks, |chunk| {
+                for batch in batches * chunk / chunks..batches * (chunk + 1) / chunks {
+                    let batch = Batch::new(gemm, batch, buffers);
+                    let (m, n, k) = (gemm.m.size, gemm.n.size, gemm.k.size);
+                    let right = scratch[pool.index()].0.cast::<u32>();
+                    let left = right.wrapping_add(padded(gemm)[1] * pairs::pairs(k));
+                    // SAFETY: the caller's promise; the cut says that both operands fit.
+                    unsafe {
+                        pairs::pack(isa, batch.right(0, n, (0, k)), TILE[1], right);
+                        pairs::pack(isa, batch.left(0, m, (0, k)), TILE[0], left);
+                        let packed = Packed {
+                            pairs: pairs::pairs(k),
+                            a: left,
+                            b: right,
+                            add: false,
+                        };
+                        batch.tiles(isa, (0, m), (0, n), packed);
+                    }
+                }
+            });
+        }
+        Cut::Parts { gemm, part } => {
+            let batches: usize = gemm.batch.iter().map(|l| l.size).product();
+            let (m, n, k) = (gemm.m.size, gemm.n.size, gemm.k.size);
+            let [_, wide] = padded(gemm);
+            let all = wide * pairs::pairs(k);
+            let right = |batch: usize, from: usize, col: usize| {
+                let depth = (k - from).min(2 * DEPTH);
+                let at = batch * all + from / 2 * wide + col * pairs::pairs(depth);
+                shared.at(at)
+            };
+            // Eight panels at a time.
+            let step = 8 * TILE[1];
+            let columns = n.div_ceil(step);
+            let depths = k.div_ceil(2 * DEPTH);
+            pool.each(batches * columns * depths, |chunk| {
+                let (batch, rest) = (chunk / (columns * depths), chunk % (columns * depths));
+                let (from, col) = (rest / columns * 2 * DEPTH, rest % columns * step);
+                let part = Batch::new(gemm, batch, buffers);
+                let depth = (k - from).min(2 * DEPTH);
+                let block = part.right(col, (n - col).min(step), (from, depth));
+                // SAFETY: the caller's promise; every chunk has a place of its own.
+                unsafe { pairs::pack(isa, block, TILE[1], right(batch, from, col).0.cast()) };
+            });
+            let (by_rows, by_cols) = (m.div_ceil(part[0]), n.div_ceil(part[1]));
+            pool.each(batches * by_rows * by_cols, |chunk| {
+                let (number, rest) = (chunk / (by_rows * by_cols), chunk % (by_rows * by_cols));
+                let (row, col) = (rest % by_rows * part[0], rest / by_rows * part[1]);
+                let batch = Batch::new(gemm, number, buffers);
+                let left = scratch[pool.index()].0.cast::<u32>();
+                let cols = (col, (n - col).min(part[1]));
+                for (from, depth) in blocks(k) {
+                    for first in (row..m.min(row + part[0])).step_by(ROWS) {
+                        let rows = (first, (m.min(row + part[0]) - first).min(ROWS));
+                        let block = batch.left(rows.0, rows.1, (from, depth));
+                        // SAFETY: the caller's promise; parts of the result are disjoint.
+                        unsafe {
+                            pairs::pack(isa, block, TILE[0], left);
+                            let packed = Packed {
+                                pairs: pairs::pairs(depth),
+                                a: left,
+                                b: right(number, from, col).0.cast(),
+                                add: from > 0,
+                            };
+                            batch.tiles(isa, rows, cols, packed);
+                        }
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Memory;
+
+    fn filled(count: usize, name: &str) -> Memory {
+        let mut memory = Memory::new(count);
+        let mut reader = ablate_random::Stream::new(5, name).reader();
+        let values = memory.as_mut_slice().iter_mut();
+        values.for_each(|x| *x = reader.normal() as f32);
+        memory
+    }
+
+    /// The f64 product of the rounded operands.
+    fn exact(gemm: &Gemm, batch: usize, a: &[f32], b: &[f32], m: usize, n: usize) -> f64 {
+        let [oa, ob, _] = offsets(&gemm.batch, batch);
+        let number = |x: f32| f64::from(f32::from_bits(u32::from(pairs::round(x)) << 16));
+        (0..gemm.k.size as isize)
+            .map(|k| {
+                let at = oa + m as isize * gemm.m.a + k * gemm.k.a;
+                let bt = ob + n as isize * gemm.n.b + k * gemm.k.b;
+                number(a[at as usize]) * number(b[bt as usize])
+            })
+            .sum()
+    }
+
+    #[test]
+    fn products_of_rounded_operands_agree_with_f64() {
+        for (batches, m, n, k) in [
+            (1, 1, 1, 1),
+            (1, 130, 70, 1700),
+            (1, 13, 1, 9),
+            (1, 1, 40, 8),
+            (3, 40, 33, 31),
+            (20, 16, 24, 10),
+            (1, 200, 500, 64),
+        ] {
+            let (a, b) = (filled(batches * m * k, "a"), filled(batches * n * k, "b"));
+            for (a_rows, b_rows, c_rows) in [
+                (true, true, true),
+                (false, false, true),
+                (true, false, false),
+            ] {
+                let two = |rows: bool, i: usize| if rows { (k, 1) } else { (1, i) };
+                let ((ma, ka), (nb, kb)) = (two(a_rows, m), two(b_rows, n));
+                let (mc, nc) = if c_rows { (n, 1) } else { (1, m) };
+                let level = |size: usize, a: usize, b: usize, c: usize| Level {
+                    size,
+                    a: a as isize,
+                    b: b as isize,
+                    c: c as isize,
+                };
+                let gemm = Gemm {
+                    batch: vec![level(batches, m * k, n * k, m * n)],
+                    m: level(m, ma, 0, mc),
+                    n: level(n, 0, nb, nc),
+                    k: level(k, ka, kb, 0),
+                    offset: [0, 0],
+                };
+                for threads in [1, 2] {
+                    for isa in Isa::available() {
+                        let pool = Pool::new(threads).expect("threads");
+                        let (cut, exchanged) = Cut::new(&gemm, threads);
+                        let scratch: Vec<Memory> =
+                            (0..threads).map(|_| Memory::new(SCRATCH)).collect();
+                        let scratch: Vec<Shared> =
+                            scratch.iter().map(|m| Shared(m.pointer())).collect();
+                        let shared = Memory::new(cut.shared_len());
+                        let c = Memory::new(batches * m * n);
+                        let mut buffers = [&a, &b, &c].map(|m| Shared(m.pointer()));
+                        if exchanged {
+                            buffers.swap(0, 1);
+                        }
+                        let shared = Shared(shared.pointer());
+                        // SAFETY: every buffer is as long as the strides reach.
+                        pool.enter(|| unsafe { run(&pool, isa, &scratch, shared, &cut, buffers) });
+                        for batch in 0..batches {
+                            for row in 0..m {
+                                for col in 0..n {
+                                    let at = batch * m * n + row * mc + col * nc;
+                                    let expected =
+                                        exact(&gemm, batch, a.as_slice(), b.as_slice(), row, col);
+                                    let off = (f64::from(c.as_slice()[at]) - expected).abs();
+                                    let bound = 8e-6 * (k as f64).sqrt();
+                                    assert!(
+                                        off < bound,
+                                        "{isa:?} {m} {n} {k} at {row} {col}: {off:e}"
+                                    );
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
