@@ -182,17 +182,17 @@ pub fn run(
         feeds.set(scale_name(objective.name()), vec![scale as f32]);
     }
     let pairs = gradient_outputs(&mut built.graph, &loss)?;
-    let states: BTreeMap<String, Vec<f64>> = built
+    let double = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect();
+    let mut states: BTreeMap<String, Vec<f64>> = built
         .parameters
         .iter()
         .map(|spec| {
             let values = config.initial_values(spec, &plan.init, seed);
-            (
-                spec.name.clone(),
-                values.into_iter().map(f64::from).collect(),
-            )
+            (spec.name.clone(), double(&values))
         })
         .collect();
+    let frozen = built.frozen.iter();
+    states.extend(frozen.map(|s| (s.name.clone(), double(&s.values))));
     let options = Options {
         samples_per_tensor: shrink.samples,
         epsilon: EPSILON,

@@ -67,7 +67,7 @@ unsafe extern "C" fn tensor(cx: *mut GraphContext, name: Str, out: *mut Handle) 
                 model_tensor::WORD_EMBEDDINGS => Ok(model.encoder.word_embeddings().clone()),
                 model_tensor::ATTENTION_MASK => {
                     Ok(model.encoder.inputs().attention_mask(model.graph)?)
-                },
+                }
                 name => Err(Refusal::unknown(format!(
                     "the model has no tensor `{name}`"
                 ))),

@@ -62,6 +62,25 @@ fn two() -> f64 {
     2.0
 }
 
+/// Whether a folder looks like a model's.
+fn has_files(folder: &str) -> Result<()> {
+    if !Path::new(folder).is_dir() {
+        return Err(Error::Config(format!(
+            "`teacher`: {folder:?} is no folder; it is one in Hugging Face's format"
+        )));
+    }
+    let missing = ["config.json", "model.safetensors"]
+        .into_iter()
+        .find(|file| !Path::new(folder).join(file).is_file());
+    match missing {
+        None => Ok(()),
+        Some(file) => Err(Error::Config(format!(
+            "`teacher`: {folder} has no {file}; save the teacher with \
+             `BertForMaskedLM.save_pretrained`"
+        ))),
+    }
+}
+
 /// The objective.
 pub struct Distill {
     config: Config,
@@ -94,11 +113,7 @@ impl Objective for Distill {
                 config.temperature
             )));
         }
-        if config.teacher.is_empty() {
-            return Err(Error::Config(
-                "`teacher` is empty; it is a folder in Hugging Face's format".into(),
-            ));
-        }
+        has_files(&config.teacher)?;
         Ok(Distill {
             config,
             training,
@@ -112,21 +127,7 @@ impl Objective for Distill {
 
     fn check(&self, setup: &Setup<'_>) -> Result<()> {
         let folder = &self.config.teacher;
-        let path = Path::new(folder);
-        if !path.is_dir() {
-            return Err(Error::Config(format!(
-                "`teacher`: {folder} is no folder; it is one in Hugging Face's format"
-            )));
-        }
-        for file in ["config.json", "model.safetensors"] {
-            if !path.join(file).is_file() {
-                return Err(Error::Config(format!(
-                    "`teacher`: {folder} has no {file}; save the teacher with \
-                     `BertForMaskedLM.save_pretrained`"
-                )));
-            }
-        }
-        let tokens = vocabulary::read(path)?;
+        let tokens = vocabulary::read(Path::new(folder))?;
         match &setup.vocabulary {
             Some(own) => vocabulary::compare(folder, &tokens, own),
             None => Err(Error::Config(format!(
@@ -257,7 +258,8 @@ mod tests {
         for (config, key) in [
             (r#"{"teacher": "t", "temperature": 0}"#, "temperature"),
             (r#"{"teacher": "t", "weight": -1}"#, "weight"),
-            (r#"{"teacher": ""}"#, "teacher"),
+            (r#"{"teacher": ""}"#, "no folder"),
+            (r#"{"teacher": "/"}"#, "has no config.json"),
             (
                 r#"{"teacher": "t", "masking": {"mask_rate": 1}}"#,
                 "in `masking`: `mask_rate`",

@@ -19,7 +19,7 @@ type Objectives = Vec<Box<dyn Objective>>;
 
 fn made(bench: &mut Bench<'_>, registry: &Registry) -> Result<(Objectives, bool), Stop> {
     let made = bench.objective(registry)?;
-    let pairs = made.needs_pairs();
+    let pairs = rig::pairs(&made);
     Ok((vec![Box::new(made)], pairs))
 }
 
@@ -105,7 +105,10 @@ pub(super) fn special_tokens(bench: &mut Bench<'_>) -> Result<String, Stop> {
                 continue;
             }
             for (name, feature) in after.features.iter().flatten() {
-                if let Feature::PerToken(labels) = feature {
+                // Other labels than tokens may be about special tokens too.
+                if let (true, Feature::PerToken(labels)) =
+                    (objectives[0].predicts_tokens(name), feature)
+                {
                     if labels[at] != IGNORED {
                         return fail(format!(
                             "{place}: the special token has the label {} of `{name}`; it should be {IGNORED}",
@@ -201,7 +204,8 @@ fn built(
     let labelled = label(objectives, batch)?;
     let capacities: Vec<usize> = labelled.predictions().iter().map(|n| n + spare).collect();
     let shape = ForwardShape::of(&labelled, &capacities);
-    let config = rig::model(dropout.unwrap_or(0.0));
+    // An evaluation has no dropout, whatever the model says, but for objectives that are made of it.
+    let config = rig::model(dropout.unwrap_or(0.1));
     let forward = match dropout {
         Some(_) => forward(&config, objectives, &shape, true)?,
         None => evaluation(&config, objectives, &shape)?,
@@ -212,17 +216,17 @@ fn built(
         let scale = if *units > 0.0 { 1.0 / units } else { 0.0 };
         feeds.set(scale_name(objective.name()), vec![scale as f32]);
     }
-    let states = forward
+    let double = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect();
+    let mut states: BTreeMap<String, Vec<f64>> = forward
         .parameters
         .iter()
         .map(|spec| {
             let values = config.initial_values(spec, &rig::INIT, 5);
-            (
-                spec.name.clone(),
-                values.into_iter().map(f64::from).collect(),
-            )
+            (spec.name.clone(), double(&values))
         })
         .collect();
+    let frozen = forward.frozen.iter();
+    states.extend(frozen.map(|s| (s.name.clone(), double(&s.values))));
     Ok(Built {
         forward,
         feeds,
@@ -376,6 +380,9 @@ pub(super) fn finite(bench: &mut Bench<'_>) -> Result<String, Stop> {
             let mut session = bench.backend.session()?;
             for spec in &forward.parameters {
                 session.set_state(&spec.name, &config.initial_values(spec, &init, 5))?;
+            }
+            for state in &forward.frozen {
+                session.set_state(&state.name, &state.values)?;
             }
             let program = session.load(forward.graph)?;
             session.run(program, &feeds, KEY)?;
