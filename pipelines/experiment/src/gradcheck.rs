@@ -21,7 +21,8 @@ use crate::batches::TrialBatches;
 use crate::data::DataSet;
 use crate::error::{ExperimentError, Result};
 use crate::model;
-use crate::plugins::{pairs, Plugins};
+use crate::objectives::pairs;
+use crate::plugins::Plugins;
 
 /// Largest relative error that passes. The constants of the graph are f32, which alone costs 1e-7.
 pub const TOLERANCE: f64 = 1e-4;

@@ -6,17 +6,18 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ablate_datasets::{curate, Pairs};
+use ablate_datasets::curate;
 use ablate_host::{CatalogueEntry, Kind, OperatorPlugin, Origin, Registry};
 use ablate_recipe::{self as recipe, Catalog, ConfigProblem};
 use ablate_train::{
     compose, Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch,
-    Schedule, Stop, StoppingRule,
+    Schedule, Setup, Stop, StoppingRule,
 };
 use ablate_validator::probe::Prober;
 use serde_json::Value;
 
-use crate::error::{ExperimentError, Result};
+use crate::error::Result;
+use crate::objectives;
 
 /// The plugins that are at hand: the built-in ones and those that the recipe loads.
 #[derive(Clone)]
@@ -197,6 +198,8 @@ impl Plugins {
             };
             result.map_err(|message| ConfigProblem { key: None, message })
         }));
+        let registry = self.registry.clone();
+        catalog.check_together = Some(Arc::new(move |one| objectives::problems(&registry, one)));
         catalog
     }
 
@@ -312,32 +315,6 @@ fn host_kind(kind: recipe::Kind) -> Kind {
     }
 }
 
-/// The layout of rows that objectives ask for.
-///
-/// # Errors
-/// When two of them ask for different ones.
-pub fn pairs(objectives: &[Box<dyn Objective>]) -> Result<Pairs> {
-    let named = |needs: fn(&dyn Objective) -> bool| {
-        let found = objectives.iter().find(|o| needs(&***o));
-        found.map(|o| o.name().to_owned())
-    };
-    let next = named(|o| o.needs_pairs());
-    let order = named(|o| o.needs_ordered_pairs());
-    match (next, order) {
-        (None, None) => Ok(Pairs::None),
-        (Some(_), None) => Ok(Pairs::NextSentence),
-        (None, Some(_)) => Ok(Pairs::SentenceOrder),
-        (Some(next), Some(order)) => Err(ExperimentError::Recipe(contradiction(&next, &order))),
-    }
-}
-
-fn contradiction(next: &str, order: &str) -> String {
-    format!(
-        "`{next}` and `{order}` cannot train together: `{next}` needs rows whose second segment is the \
-         next or a random one, `{order}` needs rows of two successive segments in order or swapped"
-    )
-}
-
 fn check(
     registry: &Registry,
     kind: Kind,
@@ -370,6 +347,10 @@ impl Objective for Weighted {
 
     fn needs_ordered_pairs(&self) -> bool {
         self.inner.needs_ordered_pairs()
+    }
+
+    fn check(&self, setup: &Setup<'_>) -> std::result::Result<(), PluginError> {
+        self.inner.check(setup)
     }
 
     fn predicts_tokens(&self, feature: &str) -> bool {

@@ -16,7 +16,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::batches::TrialBatches;
 use crate::data::DataSet;
 use crate::error::{ExperimentError, Result};
-use crate::plugins::{pairs, Plugins};
+use crate::objectives::pairs;
+use crate::plugins::Plugins;
 
 /// The windows of the first steps.
 pub struct StepBatches {

@@ -12,7 +12,8 @@ use crate::batches::TrialBatches;
 use crate::data::DataSet;
 use crate::error::{ExperimentError, Result};
 use crate::model;
-use crate::plugins::{pairs, Plugins};
+use crate::objectives::pairs;
+use crate::plugins::Plugins;
 
 /// A graph of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,17 +10,16 @@ use ablate_bert::BertConfig;
 use ablate_compiler::Backend;
 use ablate_datasets::Tokenizer;
 use ablate_recipe::{Arm, Recipe};
-use ablate_train::{
-    CheckpointPolicy, Ending, Objective, Outcome, Parts, TrainEvent, Trainer, TrainerConfig,
-};
+use ablate_train::{CheckpointPolicy, Ending, Outcome, Parts, TrainEvent, Trainer, TrainerConfig};
 use sha2::{Digest, Sha256};
 
-use crate::batches::{TrialBatches, Yardstick};
+use crate::batches::TrialBatches;
 use crate::data::{hex, DataSet};
 use crate::error::Result;
 use crate::events::{Event, Progress};
 use crate::model::{self, ModelPlan};
-use crate::plugins::{pairs, Plugins};
+use crate::objectives::{check, pairs, yardstick};
+use crate::plugins::Plugins;
 use crate::result::{metrics, Status, TrialResult};
 use crate::store::TrialStore;
 
@@ -77,21 +76,6 @@ pub(crate) fn total_steps(recipe: &Recipe) -> Option<u64> {
         .or(scheduled.and_then(serde_json::Value::as_u64))
 }
 
-/// What held-out batches ask an arm with these objectives.
-fn yardstick(arm: &[Box<dyn Objective>], baseline: &[Box<dyn Objective>]) -> Result<Yardstick> {
-    let known = |o: &&Box<dyn Objective>| baseline.iter().any(|b| b.name() == o.name());
-    let shared: Vec<String> = arm
-        .iter()
-        .filter(known)
-        .map(|o| o.name().to_owned())
-        .collect();
-    Ok(Yardstick {
-        pairs: pairs(baseline)?,
-        others: shared.len() < arm.len(),
-        shared: shared.into(),
-    })
-}
-
 /// Everything that [`Trainer::new`] needs, without touching the disk.
 pub(crate) fn parts(
     recipe: &Recipe,
@@ -103,6 +87,7 @@ pub(crate) fn parts(
     plugins: &Plugins,
 ) -> Result<(TrainerConfig, Parts)> {
     let objectives = plugins.objectives(&recipe.objectives)?;
+    check(&objectives, &plan.config, data)?;
     let source = TrialBatches::new(
         data,
         pairs(&objectives)?,
