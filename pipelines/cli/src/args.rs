@@ -9,7 +9,7 @@ Exit codes:
   0    done
   1    a trial failed, a check did not pass, or an error came up while running
   2    the recipe or the command line is wrong; nothing was run
-  3    interrupted (Ctrl-C); running trials are saved, the same command goes on
+  3    interrupted (Ctrl-C, SIGTERM, SIGHUP); running trials are saved, the same command goes on
   101  a defect of this program";
 
 /// To make this BERT better, should I work on the data or on the model? Pre-trains every arm of an
