@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod objective;
 pub mod optimizer;
 mod outcome;
+mod prefetch;
 mod programs;
 mod rules;
 pub mod schedule;

@@ -157,6 +157,13 @@ impl Objective for Weighted {
         self.inner.needs_pairs()
     }
 
+    fn duplicate(&self) -> std::result::Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Weighted {
+            inner: self.inner.duplicate()?,
+            weight: self.weight,
+        }))
+    }
+
     fn prepare(&mut self, batch: &mut PreparedBatch) -> std::result::Result<f64, PluginError> {
         self.inner.prepare(batch)
     }

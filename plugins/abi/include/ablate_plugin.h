@@ -358,7 +358,9 @@ typedef struct ablate_objective_api {
   ablate_status (*weight)(void *instance, double *weight);
   ablate_status (*needs)(void *instance, uint32_t *needs);
   ablate_status (*features)(void *instance, ablate_declarations *into);
-  /* Changes input_ids, writes the declared features, says how many units the micro-batch has. */
+  /* Changes input_ids, writes the declared features, says how many units the micro-batch has. A
+   * function of configuration and batch alone: the host may make two instances of one configuration
+   * and call `prepare` of one on a thread that works ahead, while it calls the other's functions. */
   ablate_status (*prepare)(void *instance, ablate_batch_context *cx, const ablate_batch_view *batch,
                            double *units);
   /* Builds the scalar sum of the loss over the units; metrics by ablate_model_api.metric. */
