@@ -69,9 +69,7 @@ impl Plugins {
             };
             names.insert(entry.name.clone(), entry.schema.clone());
         }
-        for name in curate::operator_names() {
-            // Operators check their own options; see `check` below.
-            let schema = serde_json::json!({"type": "object"});
+        for (name, schema) in curate::operator_schemas() {
             catalog.operators.insert(name.to_owned(), schema);
         }
         let registry = self.registry.clone();
