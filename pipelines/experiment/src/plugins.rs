@@ -16,6 +16,7 @@ use ablate_train::{
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::inputs;
 
 /// The plugins that are at hand: the built-in ones and those that the recipe loads.
 #[derive(Clone)]
@@ -72,6 +73,7 @@ impl Plugins {
         for (name, schema) in curate::operator_schemas() {
             catalog.operators.insert(name.to_owned(), schema);
         }
+        inputs::add(&mut catalog);
         let registry = self.registry.clone();
         catalog.check = Some(Arc::new(move |kind, name: &str, config: &Value| {
             let result = match kind {

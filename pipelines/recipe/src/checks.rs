@@ -52,9 +52,9 @@ impl Checks<'_> {
         self.plugins(value);
         self.source(value);
         self.source_itself(value);
-        self.tokenizer(value);
+        let vocabulary = self.tokenizer(value);
         self.split(value);
-        self.bert(value);
+        self.bert(value, vocabulary);
         self.objectives(value);
         self.schedule(value);
         self.components(value);
@@ -169,18 +169,32 @@ impl Checks<'_> {
         }
     }
 
-    fn tokenizer(&mut self, value: &mut Value) {
+    /// Finds and looks at a tokenizer file; gives the entries of its vocabulary.
+    fn tokenizer(&mut self, value: &mut Value) -> Option<usize> {
+        const PATH: &str = "data.tokenizer.file";
         let file = value
             .get_mut("data")
             .and_then(|d| d.get_mut("tokenizer"))
             .and_then(|t| t.get_mut("file"));
-        if let Some(Value::String(path)) = file {
-            match self.finder.path(path) {
-                Ok(found) => *path = found.to_string_lossy().into_owned(),
-                Err(missing) => {
-                    let message = format!("the tokenizer file `{path}` does not exist");
-                    self.error("data.tokenizer.file", message, missing.help);
-                }
+        let Some(Value::String(path)) = file else {
+            return None;
+        };
+        let found = match self.finder.path(path) {
+            Ok(found) => found,
+            Err(missing) => {
+                let message = format!("the tokenizer file `{path}` does not exist");
+                self.error(PATH, message, missing.help);
+                return None;
+            }
+        };
+        *path = found.to_string_lossy().into_owned();
+        let check = self.catalog.check_tokenizer.clone()?;
+        match check(&found) {
+            Ok(entries) => Some(entries),
+            Err(message) => {
+                let help = "a tokenizer is a vocab.txt or a tokenizer.json of WordPiece";
+                self.error(PATH, format!("`{PATH}` cannot be used: {message}"), help);
+                None
             }
         }
     }

@@ -26,7 +26,7 @@ mod tree;
 mod words;
 
 pub use arms::{Arm, ArmKind, ArmPlan, BASELINE};
-pub use catalog::{Catalog, ConfigCheck, ConfigProblem, Kind, SourceCheck};
+pub use catalog::{Catalog, ConfigCheck, ConfigProblem, Kind, SourceCheck, VocabularyCheck};
 pub use component::{Component, Objective, Optimizer};
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
 pub use load::{load, load_with, Loaded};
