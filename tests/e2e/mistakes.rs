@@ -37,6 +37,32 @@ fn five_mistakes_at_once() {
     );
 }
 
+/// A card's mistakes stand in the card, an operator's in the recipe, all at once.
+#[test]
+fn mistakes_in_a_card_and_in_operators() {
+    let folder = Folder::new();
+    folder.write(
+        "card.yaml",
+        "name: small sample\nlicense: CC0-1.0\ngenerator: {seed: 3, documents: 1, topcis: 2}\n",
+    );
+    folder.write(
+        "rough.yaml",
+        "name: rough\nlicence: CC0-1.0\nsource: [a.txt]\nformat: jsonl\n",
+    );
+    let text = crate::support::TINY
+        .replace(
+            "  split:",
+            "  curate:\n    - exact_dedupe: {}\n    - min_words: {word: 3}\n    - max_repetition: {fraction: 0}\n  split:",
+        )
+        .replace(
+            "experiment:\n",
+            "experiment:\n  data:\n    rough: {data.source: rough.yaml}\n",
+        );
+    folder.write("many.yaml", text);
+    insta::assert_snapshot!(folder.ablate(&["run", "many.yaml"]));
+    assert!(!folder.path("runs").exists());
+}
+
 #[test]
 fn mistakes_in_set_and_in_an_intervention() {
     let folder = Folder::new();

@@ -39,8 +39,11 @@ pub enum Command {
     Gradcheck(Gradcheck),
     /// Write or show the exact batches of the first steps.
     Batches(Batches),
-    /// Print the JSON Schema of recipes.
+    /// Print the JSON Schema of recipes, or of dataset cards.
     Schema {
+        /// The schema of dataset cards instead, for editors.
+        #[arg(long)]
+        card: bool,
         /// Shared libraries, or folders of them, whose plugins are to be in the schema.
         #[arg(long = "plugin", value_name = "PATH")]
         plugins: Vec<PathBuf>,

@@ -22,7 +22,7 @@ pub fn dispatch(args: Args) -> u8 {
         Command::Graph(args) => inspect::graph(&args),
         Command::Gradcheck(args) => inspect::gradcheck(&args),
         Command::Batches(args) => inspect::batches(&args),
-        Command::Schema { plugins } => doctor::schema(&plugins),
+        Command::Schema { card, plugins } => doctor::schema(card, &plugins),
         Command::Doctor => doctor::doctor(),
         Command::Plugin {
             command: PluginCommand::List { paths },

@@ -11,11 +11,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ablate_bert::hf;
-use ablate_datasets::Tokenizer;
+use ablate_datasets::{Card, Tokenizer};
 use ablate_recipe::{Catalog, VocabularyCheck};
+
+use crate::data;
 
 /// Adds the looks to what a recipe is checked against.
 pub(crate) fn add(catalog: &mut Catalog) {
+    catalog.card = Some(Card::schema());
+    catalog.check_source = Some(Arc::new(|source| {
+        // Paths are found by then, and relative to the current folder.
+        let source = data::source(source).map_err(|e| e.to_string())?;
+        ablate_datasets::check(&source, Path::new("")).map_err(|e| e.to_string())
+    }));
     catalog.check_checkpoint = Some(once(|folder| {
         let (config, _) = hf::import(folder).map_err(|e| e.to_string())?;
         Ok(config.vocab_size)

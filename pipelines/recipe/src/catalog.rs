@@ -61,6 +61,8 @@ pub struct Catalog {
     pub stopping: BTreeMap<String, Value>,
     /// Curation operators, by name.
     pub operators: BTreeMap<String, Value>,
+    /// The JSON Schema of a dataset card, in the same subset.
+    pub card: Option<Value>,
     /// Further check of a config by the component itself.
     pub check: Option<Arc<ConfigCheck>>,
     /// Further check of the data source, whose paths exist and are relative to the current folder:

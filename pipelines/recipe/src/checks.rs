@@ -6,7 +6,7 @@
 //! Works on a value from which what was wrong has been left out, so every rule first asks whether
 //! its numbers are there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
 
@@ -23,6 +23,7 @@ pub(crate) struct Checks<'a> {
     pub tree: &'a Node,
     pub finder: &'a Finder,
     pub catalog: &'a Catalog,
+    pub wrong_cards: &'a [PathBuf],
     pub problems: &'a mut Vec<Problem>,
 }
 
@@ -155,7 +156,10 @@ impl Checks<'_> {
         let Some(check) = self.catalog.check_source.clone() else {
             return;
         };
-        if self.wrong("data.source") {
+        let written = at(value, "data.source").and_then(Value::as_str);
+        let told =
+            written.is_some_and(|path| self.wrong_cards.iter().any(|c| c == Path::new(path)));
+        if told || self.wrong("data.source") {
             return;
         }
         let source = at(value, "data.source").map(|s| serde_json::from_value(s.clone()));

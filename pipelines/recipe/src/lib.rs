@@ -7,6 +7,7 @@
 
 mod arms;
 mod bert;
+mod cards;
 mod catalog;
 mod checks;
 mod component;
@@ -35,4 +36,4 @@ pub use recipe::{
     OnError, Overrides, Precision, Recipe, Report, ReportFormat, Schedule, Source, Split,
     Tokenizer, Train,
 };
-pub use schema::schema;
+pub use schema::{card_schema, schema};

@@ -132,7 +132,20 @@ pub fn schema(catalog: &Catalog) -> Value {
     }
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     root["title"] = json!("Ablate pipeline");
+    if let Some(card) = &catalog.card {
+        // For people and editors; a recipe only names the file.
+        root["$defs"] = json!({"card": normalise(card)});
+    }
     root
+}
+
+/// The JSON Schema of a dataset card, if the catalog has one.
+#[must_use]
+pub fn card_schema(catalog: &Catalog) -> Option<Value> {
+    let mut schema = normalise(catalog.card.as_ref()?);
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("Ablate dataset card");
+    Some(schema)
 }
 
 fn data(catalog: &Catalog) -> Value {
