@@ -35,7 +35,7 @@ pub enum Command {
     Report(Report),
     /// Print a graph of a trial: luminal nodes, or the compiled program.
     Graph(Graph),
-    /// Check the gradient of every parameter by central differences.
+    /// Check the gradient of every parameter by difference quotients.
     Gradcheck(Gradcheck),
     /// Write or show the exact batches of the first steps.
     Batches(Batches),
