@@ -11,6 +11,7 @@ pub mod environment;
 mod error;
 mod events;
 pub mod gradcheck;
+mod inputs;
 mod model;
 mod plugins;
 pub mod profile;

@@ -16,6 +16,7 @@ use ablate_train::{
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::inputs;
 
 /// The plugins that are at hand: the built-in ones and those that the recipe loads.
 #[derive(Clone)]
@@ -71,11 +72,10 @@ impl Plugins {
             };
             names.insert(entry.name.clone(), entry.schema.clone());
         }
-        for name in curate::operator_names() {
-            // Operators check their own options; see `check` below.
-            let schema = serde_json::json!({"type": "object"});
+        for (name, schema) in curate::operator_schemas() {
             catalog.operators.insert(name.to_owned(), schema);
         }
+        inputs::add(&mut catalog);
         let registry = self.registry.clone();
         catalog.check = Some(Arc::new(move |kind, name: &str, config: &Value| {
             let result = match kind {
@@ -176,6 +176,13 @@ impl Objective for Weighted {
 
     fn needs_pairs(&self) -> bool {
         self.inner.needs_pairs()
+    }
+
+    fn duplicate(&self) -> std::result::Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Weighted {
+            inner: self.inner.duplicate()?,
+            weight: self.weight,
+        }))
     }
 
     fn prepare(&mut self, batch: &mut PreparedBatch) -> std::result::Result<f64, PluginError> {

@@ -261,6 +261,7 @@ fn failure(planned: &Planned<'_>, error: &ExperimentError, baseline: &Recipe) ->
         tokens: 0,
         flops: 0.0,
         seconds: 0.0,
+        data_wait_seconds: 0.0,
         parameters: 0,
         validation: None,
         test: None,

@@ -3,7 +3,7 @@
 //! Owns the form in which the names come in. Must not know where they come from: the plugin host
 //! and the data crate fill a [`Catalog`], this crate only looks things up in it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use serde_json::Value;
 
@@ -40,6 +40,10 @@ pub type ConfigCheck =
 /// A look at a data source without reading it; gives what is wrong with it.
 pub type SourceCheck = dyn Fn(&Source) -> Result<(), String> + Send + Sync + 'static;
 
+/// A look at a checkpoint folder or a tokenizer file; gives the entries of its vocabulary, or what is
+/// wrong with it.
+pub type VocabularyCheck = dyn Fn(&Path) -> Result<usize, String> + Send + Sync + 'static;
+
 /// Names that a recipe may use, each with the JSON Schema of its config.
 ///
 /// The schemas are objects in a subset of JSON Schema: `type`, `properties`, `required`,
@@ -62,11 +66,18 @@ pub struct Catalog {
     pub stopping: BTreeMap<String, Value>,
     /// Curation operators, by name.
     pub operators: BTreeMap<String, Value>,
+    /// The JSON Schema of a dataset card, in the same subset.
+    pub card: Option<Value>,
     /// Further check of a config by the component itself.
     pub check: Option<Arc<ConfigCheck>>,
     /// Further check of the data source, whose paths exist and are relative to the current folder:
     /// a card that is malformed, files that it names and that are missing.
     pub check_source: Option<Arc<SourceCheck>>,
+    /// Further check of the folder in `model.bert.huggingface`, which exists: weights that are damaged
+    /// or do not fit its configuration.
+    pub check_checkpoint: Option<Arc<VocabularyCheck>>,
+    /// Further check of the file in `data.tokenizer`, which exists.
+    pub check_tokenizer: Option<Arc<VocabularyCheck>>,
 }
 
 impl fmt::Debug for Catalog {

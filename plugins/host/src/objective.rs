@@ -12,6 +12,7 @@ use crate::instance::Instance;
 pub struct ObjectivePlugin {
     instance: Instance,
     api: ObjectiveApi,
+    config: Value,
     weight: f64,
     needs: u32,
     features: Vec<Declared>,
@@ -45,6 +46,7 @@ impl ObjectivePlugin {
         Ok(ObjectivePlugin {
             instance,
             api,
+            config: config.clone(),
             weight,
             needs,
             features: declared.features,
@@ -108,6 +110,12 @@ impl Objective for ObjectivePlugin {
 
     fn needs_pairs(&self) -> bool {
         self.needs & needs::SENTENCE_PAIRS != 0
+    }
+
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        ObjectivePlugin::new(self.name(), self.api, &self.config)
+            .map(|made| Box::new(made) as Box<dyn Objective>)
+            .map_err(|message| self.instance.error("create", message))
     }
 
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {
