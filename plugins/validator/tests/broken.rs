@@ -142,7 +142,7 @@ fn faults() -> Vec<Fault> {
             ("ablate_text(\"labels\"), labels, cells)", "ablate_text(\"labels\"), labels, cells - 1)"),
             ("data-units", Failed, "the batch needs"), "schema"),
         fault("special_tokens_hidden", Objective,
-            ("batch->special_tokens_mask[at] || ", ""),
+            ("batch->special_tokens_mask[at] || ", "(i > 0 && batch->special_tokens_mask[at]) || "),
             ("data-special-tokens", Failed, "the special token"), "data-determinism"),
         fault("units_counted_twice", Objective,
             ("*units += 1;", "*units += 2;"),
