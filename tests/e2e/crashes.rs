@@ -302,9 +302,11 @@ fn an_interrupt_reaches_a_trial_in_a_process_of_its_own() {
             .unwrap();
         let path = trial.join("metrics.jsonl");
         let rows = || {
-            path.exists()
-                .then(|| read(&path).lines().count())
-                .unwrap_or(0)
+            if path.exists() {
+                read(&path).lines().count()
+            } else {
+                0
+            }
         };
         let (before, deadline) = (rows(), Instant::now() + Duration::from_secs(120));
         while rows() < before + 100 {

@@ -252,6 +252,16 @@ fn sound_projects_in_c_pass_every_test() {
 }
 
 #[test]
+fn the_example_in_c_passes_every_test() {
+    let folder = common::temporary();
+    let source = common::plugins_folder().join("examples/c-plugin/plugin.c");
+    let library = folder.path().join(common::library("c_plugin"));
+    common::cc(&source, &library, common::STRICT);
+    let report = run(&library, &[], 60);
+    assert!(report.passed(), "{:#?}", report.results);
+}
+
+#[test]
 fn every_fault_is_found_by_its_test() {
     let folder = common::temporary();
     let mut wrong = Vec::new();
