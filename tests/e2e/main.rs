@@ -10,7 +10,9 @@
 //!
 //! Recipes are tiny and train for seconds (the quickstart's baseline, for half a minute at most); each test works in a temporary folder of its own.
 
+mod authors;
 mod choices;
+mod crashes;
 mod doors;
 mod learns;
 mod look;

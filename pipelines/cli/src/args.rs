@@ -54,12 +54,15 @@ pub enum Command {
     },
     /// Tell what this machine offers: CPU, threads, GPU, plugins.
     Doctor,
-    /// Look at plugins.
+    /// Write, check and look at plugins.
     Plugin {
         /// What to do.
         #[command(subcommand)]
         command: PluginCommand,
     },
+    /// A process in which a plugin may die; ablate starts it itself.
+    #[command(hide = true)]
+    Worker,
 }
 
 /// `ablate plugin ...`
@@ -70,7 +73,99 @@ pub enum PluginCommand {
         /// Further shared libraries, or folders of them.
         #[arg(value_name = "PATH")]
         paths: Vec<PathBuf>,
+        /// As JSON, with schemas.
+        #[arg(long)]
+        json: bool,
     },
+    /// Test a plugin, each test in a process of its own.
+    #[command(after_help = CHECK_HELP)]
+    Check(PluginCheck),
+    /// Tell what a library offers, how many kernels its expressions become, and its step time beside the
+    /// nearest built-in.
+    Describe(PluginDescribe),
+    /// Write a new plugin: a crate, or a C file with its header, that builds, passes the check and trains.
+    New(PluginNew),
+}
+
+const CHECK_HELP: &str = "\
+Outcomes: passed; failed (the plugin came back with something wrong); crashed (its process died, or had to be
+killed); skipped (nothing to look at). Exit code 0 when nothing failed or crashed, else 1; 2 when the command
+line is wrong.";
+
+/// What `check` and `describe` look at.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct PluginTarget {
+    /// The shared library.
+    #[arg(value_name = "LIB")]
+    pub library: Option<PathBuf>,
+    /// The built-in plugins, in place of a library.
+    #[arg(long)]
+    pub built_in: bool,
+    /// Only this capability, by its name in recipes. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub capability: Vec<String>,
+    /// Configuration to test a capability with, in place of the smallest that its schema allows:
+    /// --config NAME={key: value}.
+    #[arg(long, value_name = "NAME=CONFIG")]
+    pub config: Vec<String>,
+}
+
+/// `ablate plugin check`
+#[derive(Clone, Debug, ClapArgs)]
+pub struct PluginCheck {
+    #[command(flatten)]
+    pub target: PluginTarget,
+    /// Print every test with what must hold.
+    #[arg(long)]
+    pub list: bool,
+    /// Only this test. May be given several times.
+    #[arg(long, value_name = "TEST")]
+    pub only: Vec<String>,
+    /// Print only what failed or crashed.
+    #[arg(long)]
+    pub failed: bool,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Processor seconds of one test.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: Option<u64>,
+}
+
+/// `ablate plugin describe`
+#[derive(Clone, Debug, ClapArgs)]
+pub struct PluginDescribe {
+    #[command(flatten)]
+    pub target: PluginTarget,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ablate plugin new`
+#[derive(Clone, Debug, ClapArgs)]
+pub struct PluginNew {
+    /// Name of the plugin, such as my-lion; recipes call it my_lion.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// What it is: objective, optimizer, schedule, stopping or operator.
+    #[arg(long, value_name = "KIND")]
+    pub kind: String,
+    /// What it is written in.
+    #[arg(long, value_enum, default_value = "rust")]
+    pub lang: PluginLanguage,
+    /// Folder of the project; NAME when not given.
+    #[arg(long, value_name = "DIR")]
+    pub path: Option<PathBuf>,
+}
+
+/// Languages of new plugins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PluginLanguage {
+    /// A crate with the SDK.
+    Rust,
+    /// One C file with the header.
+    C,
 }
 
 /// A recipe and changes to it.
@@ -104,6 +199,10 @@ pub struct Run {
     /// Run this seed alone, instead of the recipe's seeds.
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
+    /// Run trials with loaded plugins in this process, too, for a debugger: then a plugin that crashes ends the
+    /// whole run.
+    #[arg(long)]
+    pub in_process: bool,
 }
 
 /// `ablate report`

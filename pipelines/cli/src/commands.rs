@@ -3,7 +3,9 @@
 mod doctor;
 mod inspect;
 mod measure;
+mod plugin;
 mod run;
+mod worker;
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -11,8 +13,10 @@ use std::path::Path;
 
 use ablate_experiment::Plugins;
 use ablate_recipe::{load_with, Catalog, Loaded};
+use ablate_validator::probe::Prober;
+use ablate_validator::process::Limits;
 
-use crate::args::{Args, Command, PluginCommand, RecipeArgs};
+use crate::args::{Args, Command, RecipeArgs};
 use crate::exit;
 
 /// Runs a command and gives the exit code.
@@ -27,9 +31,8 @@ pub fn dispatch(args: Args) -> u8 {
         Command::Profile(args) => measure::profile(&args),
         Command::Schema { card, plugins } => doctor::schema(card, &plugins),
         Command::Doctor => doctor::doctor(),
-        Command::Plugin {
-            command: PluginCommand::List { paths },
-        } => doctor::plugins(&paths),
+        Command::Plugin { command } => plugin::plugin(&command),
+        Command::Worker => worker::worker(),
     };
     match result {
         Ok(code) => code,
@@ -83,13 +86,15 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// A recipe and the plugins it names, checked as a whole.
+/// A recipe and the plugins it names, checked as a whole. Loaded plugins are looked at by a worker; who makes
+/// instances of them in this process calls [`Plugins::open`] first.
 pub fn load(args: &RecipeArgs, more_sets: &[String]) -> Result<(Loaded, Plugins), Failure> {
     let mut found: Option<Plugins> = None;
     let mut broken: Option<String> = None;
     let sets: Vec<String> = args.sets.iter().chain(more_sets).cloned().collect();
+    let prober = Prober::new(worker::program()?, Limits::for_plugins());
     let resolve = |paths: &[std::path::PathBuf]| -> (Catalog, Vec<(usize, String)>) {
-        match Plugins::load(paths) {
+        match Plugins::probe(paths, prober) {
             Ok((plugins, wrong)) => {
                 let catalog = plugins.catalog();
                 found = Some(plugins);

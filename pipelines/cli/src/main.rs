@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    start_log(args.verbose);
+    start_log(args.verbose, matches!(args.command, args::Command::Worker));
     match std::panic::catch_unwind(|| commands::dispatch(args)) {
         Ok(code) => ExitCode::from(code),
         Err(_) => ExitCode::from(exit::PANIC),
@@ -63,8 +63,11 @@ fn set_panic_hook() {
     }));
 }
 
-fn start_log(verbose: u8) {
+/// A worker repeats what its parent has done, the reading of the corpus for one, so that only its plugins and
+/// its errors have something new to say.
+fn start_log(verbose: u8, worker: bool) {
     let level = match verbose {
+        0 if worker => "error,plugin=warn",
         0 => "warn",
         1 => "ablate=info,warn",
         _ => "debug",

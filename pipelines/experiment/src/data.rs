@@ -13,12 +13,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ablate_datasets::curate::{self, OperatorReport, Step};
+use ablate_datasets::curate::OperatorReport;
 use ablate_datasets::{read, split, Corpus, Document, Splits, TokenizedCorpus, Tokenizer};
 use ablate_recipe as recipe;
 use sha2::{Digest, Sha256};
 
+use crate::curation;
 use crate::error::{ExperimentError, Result};
+use crate::plugins::Plugins;
 
 /// Bad records that are shown one by one; the rest are counted.
 const SHOWN: usize = 5;
@@ -47,7 +49,7 @@ pub struct DataSet {
 }
 
 /// Facts about the baseline's corpus, for the record.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CorpusFacts {
     /// Name of the corpus.
     pub name: String,
@@ -89,6 +91,7 @@ struct Baseline {
 /// Prepares the data of arms, each distinct piece once.
 pub struct DataStore {
     base: PathBuf,
+    plugins: Option<Plugins>,
     /// Split corpora by their source, as long as the store lives.
     corpora: HashMap<String, Arc<Splits>>,
     sets: HashMap<String, DataSet>,
@@ -96,11 +99,23 @@ pub struct DataStore {
 }
 
 impl DataStore {
-    /// Reads and prepares the baseline's data. Relative paths count from `base`.
+    /// Reads and prepares the baseline's data, without operators of plugins. Relative paths count from `base`.
     ///
     /// # Errors
     /// When the corpus cannot be read, is too small to split, or the tokenizer cannot be trained.
     pub fn new(baseline: &recipe::Data, base: PathBuf) -> Result<Self> {
+        Self::make(baseline, base, None)
+    }
+
+    /// As [`DataStore::new`], with the operators of plugins, too.
+    ///
+    /// # Errors
+    /// Also when an operator fails.
+    pub fn with_plugins(baseline: &recipe::Data, base: PathBuf, plugins: &Plugins) -> Result<Self> {
+        Self::make(baseline, base, Some(plugins))
+    }
+
+    fn make(baseline: &recipe::Data, base: PathBuf, plugins: Option<&Plugins>) -> Result<Self> {
         let corpus = read(&source(&baseline.source)?, &base)?;
         let Corpus {
             name,
@@ -117,7 +132,7 @@ impl DataStore {
         }
         let count = documents.len();
         let splits = split(documents, baseline.split.validation, baseline.split.test)?;
-        let (train, curation) = curate::apply(splits.train.clone(), &steps(&baseline.curate))?;
+        let (train, curation) = curation::apply(splits.train.clone(), &baseline.curate, plugins)?;
         let tokenizer = Arc::new(tokenizer(&baseline.tokenizer, &train)?);
         let train = Arc::new(TokenizedCorpus::new(&tokenizer, &train)?);
         let validation = Arc::new(TokenizedCorpus::new(&tokenizer, &splits.validation)?);
@@ -149,6 +164,7 @@ impl DataStore {
         };
         Ok(DataStore {
             base,
+            plugins: plugins.cloned(),
             corpora: HashMap::from([(key(&baseline.source), Arc::new(splits.clone()))]),
             sets: HashMap::from([(key(baseline), set.clone())]),
             baseline: Baseline {
@@ -206,7 +222,8 @@ impl DataStore {
                 splits
             }
         };
-        let (documents, curation) = curate::apply(splits.train.clone(), &steps(&data.curate))?;
+        let plugins = self.plugins.as_ref();
+        let (documents, curation) = curation::apply(splits.train.clone(), &data.curate, plugins)?;
         let same_tokenizer = data.tokenizer == self.baseline.recipe.tokenizer;
         let (tokenizer, validation, test) = if same_tokenizer {
             (
@@ -245,16 +262,6 @@ pub(crate) fn source(source: &recipe::Source) -> Result<ablate_datasets::Source>
     serde_json::to_value(source)
         .and_then(serde_json::from_value)
         .map_err(|e| ExperimentError::Recipe(format!("data.source: {e}")))
-}
-
-fn steps(curate: &[recipe::Component]) -> Vec<Step> {
-    curate
-        .iter()
-        .map(|c| Step {
-            name: c.name.clone(),
-            options: c.config.clone(),
-        })
-        .collect()
 }
 
 fn tokenizer(settings: &recipe::Tokenizer, train: &[Document]) -> Result<Tokenizer> {

@@ -49,6 +49,40 @@ pub enum ExperimentError {
         /// What is wrong with it and what to do.
         detail: String,
     },
+    /// The process of a trial ended before the trial did.
+    #[error(
+        "the process of this trial died after step {}: {death}. It ran in a process of its own because it uses {because}", last.steps
+    )]
+    Died {
+        /// Where it was.
+        last: LastSeen,
+        /// How it ended.
+        death: String,
+        /// The loaded plugins that it uses, in words.
+        because: String,
+    },
+    /// The process that prepared the data ended before it was done.
+    #[error("the process that prepared the data died: {death}. It was a process of its own because the data uses {because}")]
+    DataDied {
+        /// How it ended.
+        death: String,
+        /// The loaded plugins that the data uses, in words.
+        because: String,
+    },
+    /// A trial failed in its own process.
+    #[error("{message}")]
+    Elsewhere {
+        /// The error there.
+        message: String,
+        /// Whether the disk was at fault, so that every later trial would meet the same.
+        disk: bool,
+    },
+    /// No process could be started for a trial.
+    #[error("cannot start a process for a trial: {source}")]
+    Start {
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// No arm or seed of this name.
     #[error("there is no {what} `{name}`; there are: {known}")]
     Unknown {
@@ -59,6 +93,19 @@ pub enum ExperimentError {
         /// What exists.
         known: String,
     },
+}
+
+/// What the process of a trial had come to when it was last heard of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LastSeen {
+    /// Optimizer steps done.
+    pub steps: u64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Seconds since the trial began.
+    pub seconds: f64,
+    /// Trained parameters.
+    pub parameters: u64,
 }
 
 impl From<SourceError> for ExperimentError {

@@ -5,6 +5,7 @@
 //! go to a [`Progress`]) or how a report is made: reports read the records from the disk.
 
 mod batches;
+mod curation;
 mod data;
 mod device;
 pub mod environment;
@@ -12,6 +13,7 @@ mod error;
 mod events;
 pub mod gradcheck;
 mod inputs;
+mod isolated;
 mod model;
 mod plugins;
 pub mod profile;
@@ -21,11 +23,13 @@ pub mod show_batches;
 pub mod show_graph;
 mod store;
 mod trial;
+mod wire;
+pub mod worker;
 
 pub use batches::{TrialBatches, EVALUATION_SEED};
 pub use data::{CorpusFacts, DataSet, DataStore};
 pub use device::{default_threads, open as open_device, reference, why_no_gpu};
-pub use error::{ExperimentError, Result};
+pub use error::{ExperimentError, LastSeen, Result};
 pub use events::{Event, Progress, Silent};
 pub use plugins::Plugins;
 pub use result::{Status, TrialResult};

@@ -4,15 +4,16 @@
 //! against. Must not know the plugin ABI; that is the host's.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ablate_datasets::curate;
-use ablate_host::{CatalogueEntry, Kind, Registry};
+use ablate_host::{CatalogueEntry, Kind, OperatorPlugin, Origin, Registry};
 use ablate_recipe::{self as recipe, Catalog, ConfigProblem};
 use ablate_train::{
     compose, Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch,
     Schedule, Stop, StoppingRule,
 };
+use ablate_validator::probe::Prober;
 use serde_json::Value;
 
 use crate::error::Result;
@@ -22,6 +23,11 @@ use crate::inputs;
 #[derive(Clone)]
 pub struct Plugins {
     registry: Arc<Registry>,
+    /// All that recipes can name, whether or not it is in this process's registry.
+    entries: Arc<[CatalogueEntry]>,
+    /// Knows the entries that are not.
+    prober: Option<Arc<Mutex<Prober>>>,
+    paths: Vec<PathBuf>,
 }
 
 impl Plugins {
@@ -30,9 +36,106 @@ impl Plugins {
     /// # Errors
     /// When the program was linked wrongly.
     pub fn built_in() -> Result<Self> {
-        Ok(Plugins {
-            registry: Arc::new(Registry::with_builtins()?),
+        Ok(Self::of(Registry::with_builtins()?, &[]))
+    }
+
+    fn of(registry: Registry, paths: &[PathBuf]) -> Self {
+        Plugins {
+            entries: registry.catalogue().into(),
+            registry: Arc::new(registry),
+            prober: None,
+            paths: paths.to_vec(),
+        }
+    }
+
+    /// The built-in plugins and those at `paths`, which a worker process looks at: nothing of them comes into
+    /// this process. What is wrong with a path is told by its index. For everything but making instances
+    /// that is enough; see [`Plugins::open`].
+    ///
+    /// # Errors
+    /// As [`Plugins::built_in`].
+    pub fn probe(paths: &[PathBuf], mut prober: Prober) -> Result<(Self, Vec<(usize, String)>)> {
+        let mut plugins = Self::built_in()?;
+        let mut wrong = Vec::new();
+        for (i, path) in paths.iter().enumerate() {
+            let problem = match prober.load(path) {
+                Ok(entries) => clash(&entries),
+                Err(error) => Some(error.to_string()),
+            };
+            wrong.extend(problem.map(|problem| (i, problem)));
+        }
+        let all = plugins.entries.iter().chain(prober.entries());
+        plugins.entries = all.cloned().collect();
+        plugins.paths = paths.to_vec();
+        plugins.prober = Some(Arc::new(Mutex::new(prober)));
+        Ok((plugins, wrong))
+    }
+
+    /// The same plugins, all of them in this process.
+    ///
+    /// # Errors
+    /// A library that the worker process could load and this one cannot.
+    pub fn open(&self) -> Result<Self> {
+        let mut registry = Registry::with_builtins()?;
+        for path in &self.paths {
+            registry.load_path(path)?;
+        }
+        Ok(Self::of(registry, &self.paths))
+    }
+
+    /// The loaded plugins that a trial of this arm needs, in words: those that its recipe names, and the
+    /// operators of the baseline's data, on which every arm's tokenizer depends.
+    pub fn loaded_for(&self, arm: &recipe::Recipe, baseline: &recipe::Recipe) -> Vec<String> {
+        self.loaded(|kind, name| match kind {
+            Kind::Objective => arm.objectives.iter().any(|o| o.name == name),
+            Kind::Optimizer => arm.optimizer.name == name,
+            Kind::Schedule => arm.schedule.name == name,
+            Kind::StoppingRule => arm.stop.iter().any(|s| s.uses(name)),
+            Kind::Operator => [arm, baseline].iter().any(|r| curates(&r.data, name)),
+            Kind::Unknown => false,
         })
+    }
+
+    /// The loaded operators that data needs, in words.
+    pub fn loaded_for_data(&self, data: &recipe::Data) -> Vec<String> {
+        self.loaded(|kind, name| kind == Kind::Operator && curates(data, name))
+    }
+
+    fn loaded(&self, needed: impl Fn(Kind, &str) -> bool) -> Vec<String> {
+        self.entries
+            .iter()
+            .filter(|e| matches!(e.origin, Origin::File { .. }) && needed(e.kind, &e.name))
+            .map(|e| format!("the {} `{}` {}", e.kind, e.name, e.origin))
+            .collect()
+    }
+
+    /// The files that plugins came from, each once, as they were when they were looked at.
+    pub fn files(&self) -> Vec<Origin> {
+        let mut files: Vec<Origin> = Vec::new();
+        for entry in self.entries.iter() {
+            if entry.origin != Origin::BuiltIn && !files.contains(&entry.origin) {
+                files.push(entry.origin.clone());
+            }
+        }
+        files
+    }
+
+    /// The paths that were given.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Whether a plugin in this process offers a data operator.
+    pub fn has_operator(&self, name: &str) -> bool {
+        self.registry.find(Kind::Operator, name).is_some()
+    }
+
+    /// Makes a data operator.
+    ///
+    /// # Errors
+    /// When the plugin refuses its config.
+    pub fn operator(&self, named: &recipe::Component) -> Result<OperatorPlugin> {
+        Ok(self.registry.make_operator(&named.name, &named.config)?)
     }
 
     /// The built-in plugins and those at `paths`. What cannot be loaded is told by its index.
@@ -43,25 +146,25 @@ impl Plugins {
         let mut registry = Registry::with_builtins()?;
         let mut wrong = Vec::new();
         for (i, path) in paths.iter().enumerate() {
-            if let Err(error) = registry.load_path(path) {
-                wrong.push((i, error.to_string()));
-            }
+            let before = registry.catalogue().len();
+            let problem = match registry.load_path(path) {
+                Ok(()) => clash(&registry.catalogue()[before..]),
+                Err(error) => Some(error.to_string()),
+            };
+            wrong.extend(problem.map(|problem| (i, problem)));
         }
-        let plugins = Plugins {
-            registry: Arc::new(registry),
-        };
-        Ok((plugins, wrong))
+        Ok((Self::of(registry, paths), wrong))
     }
 
     /// Everything that recipes can name.
     pub fn list(&self) -> &[CatalogueEntry] {
-        self.registry.catalogue()
+        &self.entries
     }
 
     /// What a recipe may name, for checking it.
     pub fn catalog(&self) -> Catalog {
         let mut catalog = Catalog::default();
-        for entry in self.registry.catalogue() {
+        for entry in self.list() {
             let names = match entry.kind {
                 Kind::Objective => &mut catalog.objectives,
                 Kind::Optimizer => &mut catalog.optimizers,
@@ -77,17 +180,50 @@ impl Plugins {
         }
         inputs::add(&mut catalog);
         let registry = self.registry.clone();
+        let elsewhere = self.clone();
         catalog.check = Some(Arc::new(move |kind, name: &str, config: &Value| {
             let result = match kind {
+                kind if elsewhere.is_elsewhere(host_kind(kind), name) => {
+                    elsewhere.try_elsewhere(host_kind(kind), name, config)
+                }
                 recipe::Kind::Objective => check(&registry, Kind::Objective, name, config),
                 recipe::Kind::Optimizer => check(&registry, Kind::Optimizer, name, config),
                 recipe::Kind::Schedule => check(&registry, Kind::Schedule, name, config),
                 recipe::Kind::StoppingRule => check(&registry, Kind::StoppingRule, name, config),
+                recipe::Kind::Operator if registry.find(Kind::Operator, name).is_some() => {
+                    check(&registry, Kind::Operator, name, config)
+                }
                 recipe::Kind::Operator => curate::validate(name, config).map_err(|e| e.to_string()),
             };
             result.map_err(|message| ConfigProblem { key: None, message })
         }));
         catalog
+    }
+
+    /// Whether only the worker process has this plugin.
+    fn is_elsewhere(&self, kind: Kind, name: &str) -> bool {
+        self.prober.is_some()
+            && self.registry.find(kind, name).is_none()
+            && self
+                .entries
+                .iter()
+                .any(|e| e.kind == kind && e.name == name)
+    }
+
+    /// Has the worker process make an instance and call its hooks.
+    fn try_elsewhere(
+        &self,
+        kind: Kind,
+        name: &str,
+        config: &Value,
+    ) -> std::result::Result<(), String> {
+        let Some(prober) = &self.prober else {
+            return Ok(());
+        };
+        let mut prober = prober.lock().unwrap_or_else(PoisonError::into_inner);
+        prober
+            .try_config(kind, name, config)
+            .map_err(|e| e.to_string())
     }
 
     /// Makes the recipe's objectives, each with the recipe's weight.
@@ -145,6 +281,34 @@ impl Plugins {
             recipe::Stop::All(parts) => Stop::All(self.parts(parts)?),
             recipe::Stop::Not(part) => Stop::Not(Box::new(self.part(part)?)),
         })
+    }
+}
+
+fn curates(data: &recipe::Data, operator: &str) -> bool {
+    data.curate.iter().any(|c| c.name == operator)
+}
+
+/// What is wrong with entries that have the name of an operator which the data crate brings: a recipe could
+/// not tell the two apart.
+fn clash(entries: &[CatalogueEntry]) -> Option<String> {
+    let clashes = |e: &&CatalogueEntry| {
+        e.kind == Kind::Operator && curate::operator_names().any(|name| name == e.name)
+    };
+    let entry = entries.iter().find(clashes)?;
+    Some(format!(
+        "there are two data operators called `{}`: one built in, one {}; rename yours",
+        entry.name, entry.origin
+    ))
+}
+
+/// The host's word for a recipe's kind.
+fn host_kind(kind: recipe::Kind) -> Kind {
+    match kind {
+        recipe::Kind::Objective => Kind::Objective,
+        recipe::Kind::Optimizer => Kind::Optimizer,
+        recipe::Kind::Schedule => Kind::Schedule,
+        recipe::Kind::StoppingRule => Kind::StoppingRule,
+        recipe::Kind::Operator => Kind::Operator,
     }
 }
 

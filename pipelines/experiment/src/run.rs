@@ -6,12 +6,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ablate_datasets::curate::OperatorReport;
 use ablate_recipe::{Arm, Loaded, Recipe};
 use ablate_train::FileError;
+use ablate_validator::process::Program;
 
-use crate::data::{DataSet, DataStore};
-use crate::error::{ExperimentError, Result};
+use crate::data::{CorpusFacts, DataSet, DataStore};
+use crate::error::{ExperimentError, LastSeen, Result};
 use crate::events::{Event, Progress};
+use crate::isolated::{self, Isolated, Office};
 use crate::plugins::Plugins;
 use crate::result::{Status, TrialResult};
 use crate::store::{RunStore, TrialStore};
@@ -27,6 +30,9 @@ pub struct RunOptions {
     pub fresh: bool,
     /// Threads; 0 = all cores.
     pub threads: usize,
+    /// How this program is started as a worker. Then a trial that uses loaded plugins runs in a process of
+    /// its own, to the same bits, and takes nobody along when it crashes. None: all run in this process.
+    pub worker: Option<Program>,
 }
 
 impl Default for RunOptions {
@@ -35,6 +41,7 @@ impl Default for RunOptions {
             runs: PathBuf::from("runs"),
             fresh: false,
             threads: 0,
+            worker: None,
         }
     }
 }
@@ -111,23 +118,30 @@ pub fn run(
         &environment::look(threads, backend.description()),
     )?;
 
-    progress.event(Event::Working("reading the corpus"));
-    let mut data = DataStore::new(&recipe.data, PathBuf::new())?;
-    let facts = data.facts();
-    progress.event(Event::DataReady {
-        summary: &format!(
-            "{}: {} documents ({} train, {} validation, {} test), {} tokens, vocabulary {}, unigram entropy {:.3} nats",
-            facts.name,
-            facts.documents,
-            facts.train_documents,
-            facts.validation_documents,
-            facts.test_documents,
-            facts.tokens,
-            facts.vocabulary,
-            facts.unigram_entropy_nats
-        ),
+    let office = options.worker.as_ref().map(|program| Office {
+        program,
+        plugins,
+        baseline: recipe,
+        lock: store.lock(),
     });
-    store.write_json("experiment.json", &record(loaded, &data))?;
+    progress.event(Event::Working("reading the corpus"));
+    let because = plugins.loaded_for_data(&recipe.data).join(", ");
+    let mut data = match &office {
+        // Then no trial is for this process.
+        Some(office) if !because.is_empty() => {
+            let (facts, curation) = isolated::data(office, &because, progress)?;
+            say_ready(&facts, progress);
+            store.write_json("experiment.json", &record(loaded, &facts, &curation))?;
+            None
+        }
+        _ => {
+            let data = DataStore::with_plugins(&recipe.data, PathBuf::new(), plugins)?;
+            say_ready(data.facts(), progress);
+            let curation = &data.baseline().curation;
+            store.write_json("experiment.json", &record(loaded, data.facts(), curation))?;
+            Some(data)
+        }
+    };
 
     for (i, planned) in plan.iter().enumerate() {
         if planned.done {
@@ -137,22 +151,46 @@ pub fn run(
             summary.interrupted = true;
             break;
         }
-        let outcome = data
-            .get(&planned.arm.recipe.data)
-            .inspect(|set| announce(planned.arm, set, progress))
-            .and_then(|set| {
-                let input = TrialInput {
+        let needed = plugins.loaded_for(&planned.arm.recipe, recipe).join(", ");
+        let isolated = office.as_ref().filter(|_| !needed.is_empty());
+        let outcome = match (isolated, &mut data) {
+            (Some(office), _) => isolated::run(
+                office,
+                &Isolated {
                     arm: planned.arm,
                     seed: planned.seed,
                     number: i + 1,
                     trials: plan.len(),
-                    data: &set,
-                    backend: &*backend,
-                    plugins,
+                    threads: options.threads,
                     store: &planned.store,
-                };
-                trial::run(&input, recipe, progress, interrupt)
-            });
+                    because: &needed,
+                },
+                progress,
+                interrupt,
+            ),
+            (None, Some(data)) => data
+                .get(&planned.arm.recipe.data)
+                .inspect(|set| announce(planned.arm, set, progress))
+                .and_then(|set| {
+                    let input = TrialInput {
+                        arm: planned.arm,
+                        seed: planned.seed,
+                        number: i + 1,
+                        trials: plan.len(),
+                        data: &set,
+                        backend: &*backend,
+                        plugins,
+                        store: &planned.store,
+                    };
+                    trial::run(&input, recipe, progress, interrupt)
+                }),
+            // The baseline's data is elsewhere only where a loaded operator makes it, and that
+            // operator is needed by every trial.
+            (None, None) => Err(ExperimentError::Recipe(
+                "the data was prepared in another process, which this trial does not use"
+                    .to_owned(),
+            )),
+        };
         match outcome {
             Ok(TrialEnd::Interrupted) => {
                 summary.interrupted = true;
@@ -179,6 +217,22 @@ pub fn run(
         }
     }
     Ok(summary)
+}
+
+fn say_ready(facts: &CorpusFacts, progress: &mut dyn Progress) {
+    progress.event(Event::DataReady {
+        summary: &format!(
+            "{}: {} documents ({} train, {} validation, {} test), {} tokens, vocabulary {}, unigram entropy {:.3} nats",
+            facts.name,
+            facts.documents,
+            facts.train_documents,
+            facts.validation_documents,
+            facts.test_documents,
+            facts.tokens,
+            facts.vocabulary,
+            facts.unigram_entropy_nats
+        ),
+    });
 }
 
 struct Planned<'a> {
@@ -226,7 +280,8 @@ fn is_done(value: &serde_json::Value, arm: &Arm, baseline: &Recipe, at: &Path) -
     })
 }
 
-fn announce(arm: &Arm, set: &DataSet, progress: &mut dyn Progress) {
+/// Says what an arm's data set means for the comparison.
+pub(crate) fn announce(arm: &Arm, set: &DataSet, progress: &mut dyn Progress) {
     if !set.comparable {
         progress.event(Event::Warning(&format!(
             "arm {} has its own tokenizer, so its losses per token do not compare with the baseline's",
@@ -235,7 +290,8 @@ fn announce(arm: &Arm, set: &DataSet, progress: &mut dyn Progress) {
     }
 }
 
-fn is_disk(error: &ExperimentError) -> bool {
+/// Whether an error is the disk's, which every later trial would meet, too.
+pub(crate) fn is_disk(error: &ExperimentError) -> bool {
     use ablate_bert::BertError;
     use ablate_train::checkpoint::CheckpointError;
     use ablate_train::TrainError;
@@ -244,11 +300,16 @@ fn is_disk(error: &ExperimentError) -> bool {
         ExperimentError::File(e) | ExperimentError::Train(TrainError::File(e)) => full(e),
         ExperimentError::Train(TrainError::Checkpoint(CheckpointError::File(e))) => full(e),
         ExperimentError::Bert(BertError::Io { .. }) => true,
+        ExperimentError::Elsewhere { disk, .. } => *disk,
         _ => false,
     }
 }
 
 fn failure(planned: &Planned<'_>, error: &ExperimentError, baseline: &Recipe) -> TrialResult {
+    let last = match error {
+        ExperimentError::Died { last, .. } => *last,
+        _ => LastSeen::default(),
+    };
     TrialResult {
         arm: planned.arm.name.clone(),
         data: planned.arm.data.clone(),
@@ -257,12 +318,12 @@ fn failure(planned: &Planned<'_>, error: &ExperimentError, baseline: &Recipe) ->
         status: Status::Failed,
         stopped_by: "error".to_owned(),
         reason: error.to_string(),
-        steps: 0,
-        tokens: 0,
+        steps: last.steps,
+        tokens: last.tokens,
         flops: 0.0,
-        seconds: 0.0,
+        seconds: last.seconds,
         data_wait_seconds: 0.0,
-        parameters: 0,
+        parameters: last.parameters,
         validation: None,
         test: None,
         diagnosis: Vec::new(),
@@ -272,7 +333,7 @@ fn failure(planned: &Planned<'_>, error: &ExperimentError, baseline: &Recipe) ->
 }
 
 /// `experiment.json`.
-fn record(loaded: &Loaded, data: &DataStore) -> serde_json::Value {
+fn record(loaded: &Loaded, facts: &CorpusFacts, curation: &[OperatorReport]) -> serde_json::Value {
     let arms: Vec<serde_json::Value> = loaded
         .arms
         .iter()
@@ -295,8 +356,8 @@ fn record(loaded: &Loaded, data: &DataStore) -> serde_json::Value {
         "pipeline": loaded.recipe.pipeline,
         "arms": arms,
         "seeds": loaded.recipe.seeds,
-        "corpus": data.facts(),
-        "curation": data.baseline().curation,
+        "corpus": facts,
+        "curation": curation,
         "objectives": objectives,
         "report": loaded.recipe.report,
     })

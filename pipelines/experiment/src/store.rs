@@ -27,7 +27,7 @@ use crate::error::{ExperimentError, Result};
 pub struct RunStore {
     root: PathBuf,
     /// Held while the store is open, so that two processes never share a run.
-    _lock: File,
+    lock: File,
 }
 
 impl RunStore {
@@ -54,7 +54,7 @@ impl RunStore {
                 tracing::warn!("cannot lock {}: {error}", path.display());
             }
         }
-        let store = RunStore { root, _lock: lock };
+        let store = RunStore { root, lock };
         if fresh {
             store.clear()?;
         }
@@ -83,6 +83,11 @@ impl RunStore {
             }
         }
         Ok(())
+    }
+
+    /// The lock of the run, for a process that works in the folder on this one's behalf.
+    pub(crate) fn lock(&self) -> &File {
+        &self.lock
     }
 
     /// The folder of the run.
@@ -125,6 +130,11 @@ pub struct TrialStore {
 }
 
 impl TrialStore {
+    /// The trial in this folder, for a process that was told where.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        TrialStore { root }
+    }
+
     /// Makes the folder.
     ///
     /// # Errors

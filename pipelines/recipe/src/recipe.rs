@@ -9,7 +9,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::catalog::Catalog;
 use crate::component::{Component, Objective, Optimizer};
+use crate::resolve::keep_own_configs;
 use crate::stop::Stop;
 
 /// A pipeline with every default filled in.
@@ -62,6 +64,19 @@ impl Recipe {
         let value =
             serde_json::to_value(self).map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
         serde_yaml::to_string(&value)
+    }
+
+    /// Takes back what [`Recipe::to_yaml`] wrote, to the bit, without a look at files. The catalog is the one that
+    /// the recipe was checked against.
+    ///
+    /// # Errors
+    /// Text that is no such recipe.
+    pub fn from_yaml(text: &str, catalog: &Catalog) -> Result<Self, serde_yaml::Error> {
+        let value: Value = serde_yaml::from_str(text)?;
+        let mut recipe: Self = serde_json::from_value(value)
+            .map_err(<serde_yaml::Error as serde::de::Error>::custom)?;
+        keep_own_configs(&mut recipe, catalog);
+        Ok(recipe)
     }
 }
 

@@ -47,11 +47,7 @@ impl Resolver<'_> {
         }
         match serde_json::from_value::<Recipe>(value) {
             Ok(mut recipe) => {
-                for one in &mut recipe.objectives {
-                    one.config = own_config(self.catalog, Kind::Objective, &one.name, &one.config);
-                }
-                let one = &mut recipe.optimizer;
-                one.config = own_config(self.catalog, Kind::Optimizer, &one.name, &one.config);
+                keep_own_configs(&mut recipe, self.catalog);
                 Some(recipe)
             }
             Err(error) => {
@@ -66,4 +62,13 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// Takes the host's keys out of the configs, where the components do not declare them too.
+pub(crate) fn keep_own_configs(recipe: &mut Recipe, catalog: &Catalog) {
+    for one in &mut recipe.objectives {
+        one.config = own_config(catalog, Kind::Objective, &one.name, &one.config);
+    }
+    let one = &mut recipe.optimizer;
+    one.config = own_config(catalog, Kind::Optimizer, &one.name, &one.config);
 }

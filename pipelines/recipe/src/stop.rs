@@ -49,6 +49,16 @@ impl Stop {
         }
     }
 
+    /// Whether a rule of this name is anywhere in it.
+    #[must_use]
+    pub fn uses(&self, name: &str) -> bool {
+        match self {
+            Self::Rule(rule) => rule.name == name,
+            Self::Any(parts) | Self::All(parts) => parts.iter().any(|p| p.uses(name)),
+            Self::Not(part) => part.uses(name),
+        }
+    }
+
     /// Whether it holds sooner or later whatever the losses do.
     pub(crate) fn is_bound(&self) -> bool {
         match self {

@@ -5,10 +5,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What a capability is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A training objective.
     Objective,
@@ -17,6 +19,7 @@ pub enum Kind {
     /// A learning-rate schedule.
     Schedule,
     /// A stopping rule.
+    #[serde(rename = "stopping")]
     StoppingRule,
     /// A data operator.
     Operator,
@@ -60,7 +63,8 @@ impl fmt::Display for Kind {
 }
 
 /// Where a plugin comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Linked into the program.
     BuiltIn,
@@ -83,7 +87,7 @@ impl fmt::Display for Origin {
 }
 
 /// One thing that recipes can name.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CatalogueEntry {
     /// What it is.
     pub kind: Kind,

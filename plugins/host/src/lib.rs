@@ -38,6 +38,7 @@ mod tables;
 
 pub use catalogue::{CatalogueEntry, Kind, Origin};
 pub use error::HostError;
+pub use load::libraries;
 pub use objective::ObjectivePlugin;
 pub use operator::{Fate, OperatorPlugin};
 pub use optimizer::OptimizerPlugin;

@@ -11,7 +11,10 @@ use sha2::{Digest, Sha256};
 use crate::{HostError, Origin};
 
 /// The shared libraries that a path under `plugins:` names, in the order of their names.
-pub(crate) fn libraries(path: &Path) -> Result<Vec<PathBuf>, HostError> {
+///
+/// # Errors
+/// When the path cannot be read, or is a folder without a library.
+pub fn libraries(path: &Path) -> Result<Vec<PathBuf>, HostError> {
     let unreadable = |source| HostError::Unreadable {
         path: path.to_owned(),
         source,

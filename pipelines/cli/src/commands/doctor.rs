@@ -1,12 +1,13 @@
-//! `ablate doctor`, `ablate plugin list`, `ablate schema`: what there is.
+//! `ablate doctor`, `ablate schema`: what there is.
 
 use std::path::PathBuf;
 
 use ablate_experiment::{default_threads, environment, open_device, why_no_gpu, Plugins};
 use ablate_recipe::{Device, Precision};
 
+use super::plugin::load;
 use super::{print, Failure, Outcome};
-use crate::{exit, table};
+use crate::exit;
 
 /// Says what the machine offers.
 pub fn doctor() -> Outcome {
@@ -45,29 +46,6 @@ git            {git}
     Ok(exit::OK)
 }
 
-/// Lists everything that recipes can name.
-pub fn plugins(paths: &[PathBuf]) -> Outcome {
-    let plugins = load(paths)?;
-    let rows: Vec<Vec<String>> = plugins
-        .list()
-        .iter()
-        .map(|e| {
-            vec![
-                e.kind.to_string(),
-                e.name.clone(),
-                e.version.clone(),
-                e.origin.to_string(),
-                e.description.clone(),
-            ]
-        })
-        .collect();
-    print(&table::render(
-        &["kind", "name", "version", "from", "what it does"],
-        &rows,
-    ))?;
-    Ok(exit::OK)
-}
-
 /// Prints the JSON Schema of recipes or of dataset cards.
 pub fn schema(card: bool, paths: &[PathBuf]) -> Outcome {
     let catalog = load(paths)?.catalog();
@@ -78,12 +56,4 @@ pub fn schema(card: bool, paths: &[PathBuf]) -> Outcome {
     let text = serde_json::to_string_pretty(&schema).map_err(Failure::running)?;
     print(&(text + "\n"))?;
     Ok(exit::OK)
-}
-
-fn load(paths: &[PathBuf]) -> Result<Plugins, Failure> {
-    let (plugins, wrong) = Plugins::load(paths).map_err(Failure::running)?;
-    match wrong.first() {
-        None => Ok(plugins),
-        Some((_, message)) => Err(Failure::usage(message)),
-    }
 }

@@ -25,6 +25,7 @@ pub(super) struct Trial {
 impl Trial {
     pub fn load(args: &TrialArgs) -> Result<Self, Failure> {
         let (loaded, plugins) = load(&args.recipe, &[])?;
+        let plugins = plugins.open().map_err(Failure::running)?;
         let Some(arm) = loaded.arms.iter().position(|a| a.name == args.arm) else {
             let known: Vec<&str> = loaded.arms.iter().map(|a| a.name.as_str()).collect();
             return Err(Failure::usage(ExperimentError::Unknown {
@@ -37,8 +38,8 @@ impl Trial {
             Some(seed) => seed,
             None => loaded.recipe.seeds.first().copied().unwrap_or(0),
         };
-        let mut store =
-            DataStore::new(&loaded.recipe.data, PathBuf::new()).map_err(Failure::running)?;
+        let mut store = DataStore::with_plugins(&loaded.recipe.data, PathBuf::new(), &plugins)
+            .map_err(Failure::running)?;
         let data = store
             .get(&loaded.arms[arm].recipe.data)
             .map_err(Failure::running)?;

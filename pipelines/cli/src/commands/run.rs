@@ -6,6 +6,7 @@ use ablate_experiment::{run as run_experiment, ExperimentError, RunOptions, RunS
 use ablate_recipe::Recipe;
 use ablate_reports::Format;
 
+use super::worker::program;
 use super::{load, print, shown, Failure, Outcome};
 use crate::args::{self, ReportFormat};
 use crate::{exit, interrupt, progress};
@@ -22,6 +23,16 @@ pub fn run(args: args::Run) -> Outcome {
         runs: args.runs,
         fresh: args.fresh,
         threads: args.threads.unwrap_or(0) as usize,
+        worker: if args.in_process {
+            None
+        } else {
+            Some(program()?)
+        },
+    };
+    let plugins = if args.in_process {
+        plugins.open().map_err(Failure::running)?
+    } else {
+        plugins
     };
     let interrupt = interrupt::flag();
     let mut display = progress::display(args.quiet);
