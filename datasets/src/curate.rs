@@ -3,14 +3,13 @@
 //! Operators run on the training split, in the order of the recipe. What they took out, and from how
 //! many, is part of the run's record: a data intervention must be seen to have done something.
 
-use std::collections::{BTreeMap, HashSet};
+mod operators;
 
-use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use crate::split::canonical;
 use crate::{DataError, Document, Result};
 
 /// How many ids of removed documents a report quotes.
@@ -64,133 +63,9 @@ trait Operator {
     fn keep(&mut self, document: &Document) -> bool;
 }
 
-/// Keeps the first of documents with the same text.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ExactDedup {
-    ignore_case: bool,
-    ignore_whitespace: bool,
-    /// SHA-256 of the texts seen: two texts count as equal if 256 bits agree.
-    #[serde(skip)]
-    seen: HashSet<[u8; 32]>,
-}
-
-impl Default for ExactDedup {
-    fn default() -> Self {
-        ExactDedup {
-            ignore_case: true,
-            ignore_whitespace: true,
-            seen: HashSet::new(),
-        }
-    }
-}
-
-impl Operator for ExactDedup {
-    fn keep(&mut self, document: &Document) -> bool {
-        let text = canonical(&document.text, self.ignore_case, self.ignore_whitespace);
-        self.seen.insert(Sha256::digest(text.as_bytes()).into())
-    }
-}
-
-/// Removes documents of fewer words.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MinWords {
-    words: usize,
-}
-
-impl Operator for MinWords {
-    fn keep(&mut self, document: &Document) -> bool {
-        words(document) >= self.words
-    }
-}
-
-/// Removes documents of more words.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MaxWords {
-    words: usize,
-}
-
-impl Operator for MaxWords {
-    fn keep(&mut self, document: &Document) -> bool {
-        words(document) <= self.words
-    }
-}
-
-/// Removes documents in which one word takes too large a part of all words, such as a page of
-/// "buy buy buy" or a broken record.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MaxRepetition {
-    /// The largest allowed share of the most frequent word, in `(0, 1]`.
-    fraction: f64,
-}
-
-impl Operator for MaxRepetition {
-    fn keep(&mut self, document: &Document) -> bool {
-        let mut counts: std::collections::HashMap<&str, usize> = Default::default();
-        for word in document.text.split_whitespace() {
-            *counts.entry(word).or_default() += 1;
-        }
-        let most = counts.values().copied().max().unwrap_or(0);
-        most as f64 <= self.fraction * words(document) as f64
-    }
-}
-
-fn words(document: &Document) -> usize {
-    document.text.split_whitespace().count()
-}
-
-type Build = fn(&str, &Value) -> Result<Box<dyn Operator>>;
-
-const OPERATORS: [(&str, Build); 4] = [
-    ("exact_dedup", |name, options| {
-        boxed::<ExactDedup>(name, options)
-    }),
-    ("max_repetition", |name, options| {
-        let operator: MaxRepetition = parse(name, options)?;
-        if operator.fraction > 0.0 && operator.fraction <= 1.0 {
-            return Ok(Box::new(operator));
-        }
-        Err(DataError::OperatorOptions {
-            name: name.to_owned(),
-            message: format!(
-                "fraction is {}; expected a number above 0, up to 1",
-                operator.fraction
-            ),
-        })
-    }),
-    ("max_words", |name, options| {
-        boxed::<MaxWords>(name, options)
-    }),
-    ("min_words", |name, options| {
-        boxed::<MinWords>(name, options)
-    }),
-];
-
-fn parse<T: DeserializeOwned>(name: &str, options: &Value) -> Result<T> {
-    // `{exact_dedup: }` is null in YAML; it means no options.
-    let options = match options {
-        Value::Null => Value::Object(Default::default()),
-        other => other.clone(),
-    };
-    serde_json::from_value(options).map_err(|e| DataError::OperatorOptions {
-        name: name.to_owned(),
-        message: e.to_string(),
-    })
-}
-
-fn boxed<T: Operator + DeserializeOwned + 'static>(
-    name: &str,
-    options: &Value,
-) -> Result<Box<dyn Operator>> {
-    Ok(Box::new(parse::<T>(name, options)?))
-}
-
 fn build(name: &str, options: &Value) -> Result<Box<dyn Operator>> {
-    match OPERATORS.iter().find(|(known, _)| *known == name) {
-        Some((_, build)) => build(name, options),
+    match operators::TABLE.iter().find(|known| known.name == name) {
+        Some(operator) => (operator.build)(options),
         None => Err(DataError::UnknownOperator {
             name: name.to_owned(),
             known: operator_names().collect::<Vec<_>>().join(", "),
@@ -200,7 +75,14 @@ fn build(name: &str, options: &Value) -> Result<Box<dyn Operator>> {
 
 /// The names of all operators, sorted.
 pub fn operator_names() -> impl Iterator<Item = &'static str> {
-    OPERATORS.iter().map(|(name, _)| *name)
+    operators::TABLE.iter().map(|operator| operator.name)
+}
+
+/// The names of all operators with the JSON Schema of their options.
+pub fn operator_schemas() -> impl Iterator<Item = (&'static str, Value)> {
+    operators::TABLE
+        .iter()
+        .map(|operator| (operator.name, (operator.schema)()))
 }
 
 /// Checks an operator's name and options without running it.
@@ -311,6 +193,7 @@ mod tests {
             ("min_words", json!({"words": -1}), "-1"),
             ("min_words", json!({"words": 1, "chars": 2}), "chars"),
             ("max_repetition", json!({"fraction": 1.5}), "1.5"),
+            ("max_words", json!({"words": 0}), "at least 1"),
             ("exact_dedup", json!({"seen": []}), "seen"),
         ] {
             let message = validate(name, &options).unwrap_err().to_string();
@@ -321,6 +204,24 @@ mod tests {
             Err(DataError::UnknownOperator { .. })
         )));
         assert!(serde_json::from_value::<Step>(json!({"a": {}, "b": {}})).is_err());
+    }
+
+    #[test]
+    fn schemas_are_closed_and_say_what_parsing_says() {
+        for (name, schema) in operator_schemas() {
+            assert_eq!(schema["additionalProperties"], false, "{name}");
+            assert!(schema["description"].is_string(), "{name}");
+            let properties = schema["properties"].as_object().unwrap();
+            for (key, property) in properties {
+                assert!(property["description"].is_string(), "{name}.{key}");
+            }
+            // What has no default is required, and parsing agrees.
+            let required = schema.get("required").and_then(Value::as_array);
+            let needs = required.is_some_and(|keys| !keys.is_empty());
+            assert_eq!(validate(name, &json!({})).is_err(), needs, "{name}");
+        }
+        let dedup = operator_schemas().next().unwrap().1;
+        assert_eq!(dedup["properties"]["ignore_case"]["default"], true);
     }
 
     #[test]

@@ -138,7 +138,10 @@ fn a_new_project_needs_a_good_name_a_kind_and_room() {
             &["lion", "--kind", "optimiser"],
             "did you mean `optimizer`?",
         ),
-        (&["lion", "--kind", "optimizer", "--path", "."], "not empty"),
+        (
+            &["my-lion", "--kind", "optimizer", "--path", "."],
+            "not empty",
+        ),
     ] {
         let done = folder
             .ablate(&[&["plugin", "new"], arguments].concat())
@@ -241,8 +244,8 @@ fn the_tests_are_listed_and_wrong_words_are_answered() {
             "did you mean `save-load`?",
         ),
         (
-            &["--built-in", "--capability", "adamv"],
-            "did you mean `adamw`?",
+            &["--built-in", "--capability", "patiense"],
+            "did you mean `patience`?",
         ),
         (
             &["--built-in", "--config", "adamw"],

@@ -212,6 +212,7 @@ fn train(registry: &Registry) -> Trained {
         if let TrainEvent::Step(row) | TrainEvent::Evaluation(row) = event {
             let mut row = row.to_json();
             row.remove("seconds");
+            row.remove("data_seconds");
             rows.push(Value::Object(row));
         }
     };

@@ -18,6 +18,7 @@ pub mod objective;
 pub mod optimizer;
 mod outcome;
 pub mod packing;
+mod prefetch;
 mod programs;
 mod rules;
 pub mod schedule;

@@ -35,7 +35,11 @@ impl PluginError {
     }
 }
 
-/// A training objective. Called from one thread at a time, not always the same one.
+/// A training objective. An instance is called from one thread at a time, not always the same one.
+///
+/// Training uses two instances at once: the data hook of one prepares batches on the data thread,
+/// ahead of the step that runs, while the other builds graphs. So a hook may rely on the configuration
+/// and on what it is given, not on an earlier call of the other hook.
 pub trait Objective: Send {
     /// Short name: prefix of its metrics (`mlm` gives `mlm_loss`, `mlm_accuracy`) and of its inputs.
     fn name(&self) -> &str;
@@ -66,6 +70,12 @@ pub trait Objective: Send {
         let _ = feature;
         true
     }
+
+    /// Another instance of the same configuration, as if both had been made at the start.
+    ///
+    /// # Errors
+    /// When the plugin refuses to make one.
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError>;
 
     /// Data hook: may change `input_ids` and writes `features`; returns its units in this micro-batch
     /// (masked tokens, pairs; 0 is allowed). Must be a function of the batch alone: the same batch

@@ -12,6 +12,7 @@ pub mod environment;
 mod error;
 mod events;
 pub mod gradcheck;
+mod inputs;
 mod isolated;
 mod model;
 mod objectives;

@@ -17,6 +17,7 @@ use ablate_validator::probe::Prober;
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::inputs;
 use crate::objectives;
 
 /// The plugins that are at hand: the built-in ones and those that the recipe loads.
@@ -175,11 +176,10 @@ impl Plugins {
             };
             names.insert(entry.name.clone(), entry.schema.clone());
         }
-        for name in curate::operator_names() {
-            // Operators check their own options; see `check` below.
-            let schema = serde_json::json!({"type": "object"});
+        for (name, schema) in curate::operator_schemas() {
             catalog.operators.insert(name.to_owned(), schema);
         }
+        inputs::add(&mut catalog);
         let registry = self.registry.clone();
         let elsewhere = self.clone();
         catalog.check = Some(Arc::new(move |kind, name: &str, config: &Value| {
@@ -355,6 +355,13 @@ impl Objective for Weighted {
 
     fn predicts_tokens(&self, feature: &str) -> bool {
         self.inner.predicts_tokens(feature)
+    }
+
+    fn duplicate(&self) -> std::result::Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Weighted {
+            inner: self.inner.duplicate()?,
+            weight: self.weight,
+        }))
     }
 
     fn prepare(&mut self, batch: &mut PreparedBatch) -> std::result::Result<f64, PluginError> {

@@ -322,6 +322,7 @@ fn failure(planned: &Planned<'_>, error: &ExperimentError, baseline: &Recipe) ->
         tokens: last.tokens,
         flops: 0.0,
         seconds: last.seconds,
+        data_wait_seconds: 0.0,
         parameters: last.parameters,
         validation: None,
         test: None,

@@ -236,6 +236,7 @@ fn result(
         tokens: outcome.tokens,
         flops: outcome.flops,
         seconds: outcome.seconds,
+        data_wait_seconds: outcome.data_wait_seconds,
         parameters,
         validation: outcome.validation.as_ref().map(metrics),
         test: outcome.test.as_ref().map(metrics),

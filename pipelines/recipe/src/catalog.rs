@@ -59,6 +59,10 @@ pub struct Together<'a> {
 /// with configs that the objectives accept.
 pub type TogetherCheck = dyn Fn(&Together<'_>) -> Vec<(usize, String)> + Send + Sync + 'static;
 
+/// A look at a checkpoint folder or a tokenizer file; gives the entries of its vocabulary, or what is
+/// wrong with it.
+pub type VocabularyCheck = dyn Fn(&Path) -> Result<usize, String> + Send + Sync + 'static;
+
 /// Names that a recipe may use, each with the JSON Schema of its config.
 ///
 /// The schemas are objects in a subset of JSON Schema: `type`, `properties`, `required`,
@@ -83,6 +87,8 @@ pub struct Catalog {
     pub stopping: BTreeMap<String, Value>,
     /// Curation operators, by name.
     pub operators: BTreeMap<String, Value>,
+    /// The JSON Schema of a dataset card, in the same subset.
+    pub card: Option<Value>,
     /// Further check of a config by the component itself.
     pub check: Option<Arc<ConfigCheck>>,
     /// Further check of the objectives together, and against the rest of the recipe.
@@ -90,6 +96,11 @@ pub struct Catalog {
     /// Further check of the data source, whose paths exist and are relative to the current folder:
     /// a card that is malformed, files that it names and that are missing.
     pub check_source: Option<Arc<SourceCheck>>,
+    /// Further check of the folder in `model.bert.huggingface`, which exists: weights that are damaged
+    /// or do not fit its configuration.
+    pub check_checkpoint: Option<Arc<VocabularyCheck>>,
+    /// Further check of the file in `data.tokenizer`, which exists.
+    pub check_tokenizer: Option<Arc<VocabularyCheck>>,
 }
 
 impl fmt::Debug for Catalog {

@@ -6,7 +6,7 @@
 //! Works on a value from which what was wrong has been left out, so every rule first asks whether
 //! its numbers are there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
 
@@ -25,6 +25,7 @@ pub(crate) struct Checks<'a> {
     pub tree: &'a Node,
     pub finder: &'a Finder,
     pub catalog: &'a Catalog,
+    pub wrong_cards: &'a [PathBuf],
     pub problems: &'a mut Vec<Problem>,
 }
 
@@ -54,9 +55,9 @@ impl Checks<'_> {
         self.plugins(value);
         self.source(value);
         self.source_itself(value);
-        self.tokenizer(value);
+        let vocabulary = self.tokenizer(value);
         self.split(value);
-        self.bert(value);
+        self.bert(value, vocabulary);
         self.objectives(value);
         self.schedule(value);
         self.component_paths(value);
@@ -159,7 +160,10 @@ impl Checks<'_> {
         let Some(check) = self.catalog.check_source.clone() else {
             return;
         };
-        if self.wrong("data.source") {
+        let written = at(value, "data.source").and_then(Value::as_str);
+        let told =
+            written.is_some_and(|path| self.wrong_cards.iter().any(|c| c == Path::new(path)));
+        if told || self.wrong("data.source") {
             return;
         }
         let source = at(value, "data.source").map(|s| serde_json::from_value(s.clone()));
@@ -173,18 +177,32 @@ impl Checks<'_> {
         }
     }
 
-    fn tokenizer(&mut self, value: &mut Value) {
+    /// Finds and looks at a tokenizer file; gives the entries of its vocabulary.
+    fn tokenizer(&mut self, value: &mut Value) -> Option<usize> {
+        const PATH: &str = "data.tokenizer.file";
         let file = value
             .get_mut("data")
             .and_then(|d| d.get_mut("tokenizer"))
             .and_then(|t| t.get_mut("file"));
-        if let Some(Value::String(path)) = file {
-            match self.finder.path(path) {
-                Ok(found) => *path = found.to_string_lossy().into_owned(),
-                Err(missing) => {
-                    let message = format!("the tokenizer file `{path}` does not exist");
-                    self.error("data.tokenizer.file", message, missing.help);
-                }
+        let Some(Value::String(path)) = file else {
+            return None;
+        };
+        let found = match self.finder.path(path) {
+            Ok(found) => found,
+            Err(missing) => {
+                let message = format!("the tokenizer file `{path}` does not exist");
+                self.error(PATH, message, missing.help);
+                return None;
+            }
+        };
+        *path = found.to_string_lossy().into_owned();
+        let check = self.catalog.check_tokenizer.clone()?;
+        match check(&found) {
+            Ok(entries) => Some(entries),
+            Err(message) => {
+                let help = "a tokenizer is a vocab.txt or a tokenizer.json of WordPiece";
+                self.error(PATH, format!("`{PATH}` cannot be used: {message}"), help);
+                None
             }
         }
     }

@@ -7,6 +7,7 @@
 
 mod arms;
 mod bert;
+mod cards;
 mod catalog;
 mod checks;
 mod component;
@@ -28,7 +29,7 @@ mod words;
 
 pub use arms::{Arm, ArmKind, ArmPlan, BASELINE};
 pub use catalog::{
-    Catalog, ConfigCheck, ConfigProblem, Kind, SourceCheck, Together, TogetherCheck,
+    Catalog, ConfigCheck, ConfigProblem, Kind, SourceCheck, Together, TogetherCheck, VocabularyCheck,
 };
 pub use component::{Component, Objective, Optimizer};
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
@@ -37,5 +38,5 @@ pub use recipe::{
     Activation, Bert, Data, Design, Device, Evaluate, Experiment, Files, Format, Init, Model,
     OnError, Overrides, Precision, Recipe, Report, ReportFormat, Source, Split, Tokenizer, Train,
 };
-pub use schema::schema;
+pub use schema::{card_schema, schema};
 pub use stop::Stop;

@@ -819,7 +819,12 @@ struct ablate_objective_api {
   /* Data hook: changes `input_ids`, writes each declared feature by
    * `ablate_batch_api.write_feature`, and says in `*units` how many units (masked tokens, pairs)
    * the micro-batch has. The trainer divides summed losses by the units of the whole accumulation
-   * window. May run ahead of training on another thread.
+   * window.
+   *
+   * A function of the configuration and the batch alone. The host may make two instances of one
+   * configuration for a trial and call `prepare` of one on a thread that works ahead of training,
+   * while it calls the other's functions: `prepare` and `build` must not rely on each other, nor on
+   * how often they were called.
    */
   ablate_status (*prepare)(void *instance, ablate_batch_context *cx, const ablate_batch_view *batch,
                            double *units);

@@ -172,7 +172,12 @@ pub struct ObjectiveApi {
     /// Data hook: changes `input_ids`, writes each declared feature by
     /// [`BatchApi::write_feature`](crate::BatchApi::write_feature), and says in `*units` how many
     /// units (masked tokens, pairs) the micro-batch has. The trainer divides summed losses by the
-    /// units of the whole accumulation window. May run ahead of training on another thread.
+    /// units of the whole accumulation window.
+    ///
+    /// A function of the configuration and the batch alone. The host may make two instances of one
+    /// configuration for a trial and call `prepare` of one on a thread that works ahead of training,
+    /// while it calls the other's functions: `prepare` and [`build`](ObjectiveApi::build) must not rely
+    /// on each other, nor on how often they were called.
     pub prepare: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,

@@ -15,6 +15,7 @@ use crate::pretrained::Folders;
 pub struct ObjectivePlugin {
     instance: Instance,
     api: ObjectiveApi,
+    config: Value,
     weight: f64,
     needs: u32,
     features: Vec<Declared>,
@@ -49,6 +50,7 @@ impl ObjectivePlugin {
         Ok(ObjectivePlugin {
             instance,
             api,
+            config: config.clone(),
             weight,
             needs,
             features: declared.features,
@@ -164,6 +166,12 @@ impl Objective for ObjectivePlugin {
     fn predicts_tokens(&self, feature: &str) -> bool {
         let declared = self.features.iter().find(|f| f.name == feature);
         declared.is_some_and(|f| f.per_token && f.classes == 0)
+    }
+
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        ObjectivePlugin::new(self.name(), self.api, &self.config)
+            .map(|made| Box::new(made) as Box<dyn Objective>)
+            .map_err(|message| self.instance.error("create", message))
     }
 
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {

@@ -61,6 +61,8 @@ pub trait Objective: Send + Sized + 'static {
 
     /// Data hook: may change tokens, writes the features, returns the number of units (masked tokens,
     /// pairs) of the micro-batch. A function of the batch alone: the same batch, the same labels.
+    /// Called on an instance that works ahead of training, while another of the same configuration
+    /// builds graphs, so nothing may be left here for [`Objective::build`].
     ///
     /// # Errors
     /// Where the batch lacks what the objective needs.

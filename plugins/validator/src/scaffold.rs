@@ -3,6 +3,8 @@
 //! Owns: the files of a new project, from the templates in `plugins/templates`. Must not know what a plugin
 //! is made of; the templates do.
 
+mod kinds;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use ablate_abi::{ABI_MAJOR, ABI_MINOR};
 use ablate_host::{Kind, Registry};
 
 use crate::words::did_you_mean;
+use kinds::{facts, Facts};
 
 /// What the plugin is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +58,19 @@ impl Sdk {
 #[derive(Debug, thiserror::Error)]
 pub enum ScaffoldError {
     /// The name is none for a crate and a recipe.
-    #[error("`{name}` cannot be the name of a plugin: it begins with a letter, and has a-z, 0-9, `-` and `_` only")]
+    #[error(
+        "`{name}` cannot be the name of a plugin: it begins with a letter, and has a-z, 0-9, `-` and `_` \
+         only"
+    )]
     Name {
         /// As given.
         name: String,
     },
     /// The recipe's name is taken.
-    #[error("there is a built-in {kind} called `{name}`, so a recipe could not tell the two apart; choose another name")]
+    #[error(
+        "there is a built-in {kind} called `{name}`, so a recipe could not tell the two apart; choose \
+         another name"
+    )]
     Taken {
         /// Its kind.
         kind: Kind,
@@ -69,7 +78,11 @@ pub enum ScaffoldError {
         name: String,
     },
     /// There is no such kind.
-    #[error("there is no kind `{name}`{}; the kinds are: {}", did_you_mean(name, KINDS.into_iter()), KINDS.join(", "))]
+    #[error(
+        "there is no kind `{name}`{}; the kinds are: {}",
+        did_you_mean(name, KINDS.into_iter()),
+        KINDS.join(", ")
+    )]
     Kind {
         /// As given.
         name: String,
@@ -104,73 +117,6 @@ pub fn kind(name: &str) -> Result<Kind, ScaffoldError> {
         .ok_or_else(|| ScaffoldError::Kind {
             name: name.to_owned(),
         })
-}
-
-/// What differs between the kinds.
-struct Facts {
-    rust: &'static str,
-    c: &'static str,
-    /// Macro of the extension id in C.
-    api: &'static str,
-    /// Letters of the article, for sentences.
-    article: &'static str,
-    /// What the template does, in one sentence.
-    sentence: &'static str,
-    /// The place in a recipe where it is named.
-    key: &'static str,
-}
-
-fn facts(kind: Kind) -> Option<Facts> {
-    macro_rules! facts {
-        ($name:literal, $api:literal, $article:literal, $key:literal, $sentence:literal) => {
-            Facts {
-                rust: include_str!(concat!("../../templates/rust/", $name, ".rs")),
-                c: include_str!(concat!("../../templates/c/", $name, ".c")),
-                api: $api,
-                article: $article,
-                sentence: $sentence,
-                key: $key,
-            }
-        };
-    }
-    Some(match kind {
-        Kind::Objective => facts!(
-            "objective",
-            "ABLATE_OBJECTIVE_API",
-            "an",
-            "objectives: [{NAME: {}}]",
-            "Hides words and predicts each from the words around it."
-        ),
-        Kind::Optimizer => facts!(
-            "optimizer",
-            "ABLATE_OPTIMIZER_API",
-            "an",
-            "optimizer: {NAME: {learning_rate: 0.01}}",
-            "Gradient descent with momentum and decoupled decay."
-        ),
-        Kind::Schedule => facts!(
-            "schedule",
-            "ABLATE_SCHEDULE_API",
-            "a",
-            "schedule: {NAME: {warmup_steps: 10}}",
-            "A linear warm-up, then the inverse square root of the step."
-        ),
-        Kind::StoppingRule => facts!(
-            "stopping",
-            "ABLATE_STOPPING_API",
-            "a",
-            "stop: [{NAME: {rises: 3}}]",
-            "Stops when the validation loss has risen several times in a row."
-        ),
-        Kind::Operator => facts!(
-            "operator",
-            "ABLATE_OPERATOR_API",
-            "a",
-            "data: {curate: [{NAME: {words: 5}}]}",
-            "Keeps documents of at least some number of words."
-        ),
-        Kind::Unknown => return None,
-    })
 }
 
 /// A new plugin.
@@ -420,67 +366,4 @@ impl Project {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_checked() {
-        for name in ["", "Lion", "9lives", "my lion", "-x", "größe"] {
-            let error = Project::new(name, Kind::Optimizer, Language::Rust).unwrap_err();
-            assert!(
-                matches!(error, ScaffoldError::Name { .. }),
-                "{name}: {error}"
-            );
-        }
-        let taken = Project::new("adamw", Kind::Optimizer, Language::C).unwrap_err();
-        assert!(
-            taken
-                .to_string()
-                .contains("built-in optimizer called `adamw`"),
-            "{taken}"
-        );
-        // Of another kind the name is free.
-        Project::new("adamw", Kind::Schedule, Language::C).unwrap();
-        let wrong = kind("optimiser").unwrap_err().to_string();
-        assert!(wrong.contains("did you mean `optimizer`?"), "{wrong}");
-    }
-
-    #[test]
-    fn no_place_of_a_template_is_left_empty() {
-        for kind in Kind::ALL {
-            for language in [Language::Rust, Language::C] {
-                let project = Project::new("my-first_one", kind, language).unwrap();
-                for sdk in [Sdk::Version("1.2.3"), Sdk::Path("/a/b".into())] {
-                    for (path, text) in project.files(&sdk) {
-                        let empty = text.match_indices("{{").find(|(at, _)| {
-                            text[at + 2..].starts_with(|c: char| c.is_ascii_alphabetic())
-                        });
-                        assert!(empty.is_none(), "{} of {kind}:\n{text}", path.display());
-                        assert!(
-                            !path.ends_with("src/lib.rs") || text.contains("pub struct MyFirstOne")
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_folder_with_something_in_it_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("mine"), "").unwrap();
-        let project = Project::new("x", Kind::Schedule, Language::C).unwrap();
-        let error = project
-            .write(folder.path(), &Sdk::Version("1.0.0"))
-            .unwrap_err();
-        assert!(matches!(error, ScaffoldError::Exists { .. }), "{error}");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let written = project
-            .write(&folder.path().join("new"), &Sdk::Version("1.0.0"))
-            .unwrap();
-        assert!(
-            written.contains(&PathBuf::from("ablate_plugin.h")),
-            "{written:?}"
-        );
-    }
-}
+mod tests;

@@ -6,8 +6,8 @@ use ablate_validator::check::{check, tests, Options, Report, Status};
 use ablate_validator::process::Limits;
 use ablate_validator::Target;
 
+/// Not a test: the process that the others start.
 #[test]
-#[ignore = "the process that the other tests start"]
 fn worker_process() {
     common::worker();
 }

@@ -4,8 +4,8 @@ mod common;
 
 use ablate_validator::process::{Death, Ending, Errors, Limits, Worker};
 
+/// Not a test: the process that the others start.
 #[test]
-#[ignore = "the process that the other tests start"]
 fn worker_process() {
     common::worker();
 }

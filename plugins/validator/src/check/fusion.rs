@@ -193,6 +193,9 @@ impl Objective for Bare {
     fn needs_pairs(&self) -> bool {
         false
     }
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Bare))
+    }
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {
         Ok(batch.rows as f64)
     }

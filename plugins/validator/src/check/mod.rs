@@ -11,6 +11,7 @@ mod config;
 mod fusion;
 mod host;
 mod library;
+mod loss;
 mod objective;
 mod operator;
 mod optimizer;
@@ -129,11 +130,11 @@ tests! {
         "The data hook leaves special tokens and padding as they are and predicts none of them.";
     "data-units", OBJECTIVE, objective::units,
         "The number of units is that of the labels, and padding rows add none.";
-    "loss-sum", OBJECTIVE, objective::loss_sum,
+    "loss-sum", OBJECTIVE, loss::loss_sum,
         "The loss is a sum over units: padding rows and unused room change nothing, and a batch without labels gives 0.";
-    "gradient", OBJECTIVE, objective::gradient,
+    "gradient", OBJECTIVE, loss::gradient,
         "Analytic gradients are within 1e-4 of central differences in double precision, for every parameter of a small encoder.";
-    "finite", OBJECTIVE, objective::finite,
+    "finite", OBJECTIVE, loss::finite,
         "Loss, metrics and gradients in single precision are finite numbers.";
     "slots", OPTIMIZER, optimizer::slots,
         "Slots and scalars are well formed, and the same for the same parameter.";

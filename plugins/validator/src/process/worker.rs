@@ -21,6 +21,7 @@ use super::{Death, Ending, Limits, EXHAUSTED, SEPARATOR};
 pub struct Program {
     path: PathBuf,
     arguments: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
 }
 
 impl Program {
@@ -39,7 +40,15 @@ impl Program {
         Ok(Program {
             path,
             arguments: arguments.into_iter().map(Into::into).collect(),
+            variables: Vec::new(),
         })
+    }
+
+    /// The same with one more variable in its environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
     }
 }
 
@@ -89,6 +98,7 @@ impl Worker {
         let mut command = Command::new(&program.path);
         command
             .args(&program.arguments)
+            .envs(program.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(match errors {

@@ -8,13 +8,22 @@ use ablate_cpu::CpuBackend;
 use ablate_validator::process::{Channel, Program};
 use ablate_validator::{check, probe};
 
-/// This program as a worker: the test harness runs one function of it, [`worker`].
+/// Set where this program is a worker.
+const WORKER: &str = "ABLATE_TEST_WORKER";
+
+/// This program as a worker: the test harness runs one function of it, `worker_process`.
 pub fn program() -> Program {
-    Program::this(["worker_process", "--exact", "--ignored", "--nocapture"]).unwrap()
+    Program::this(["worker_process", "--exact", "--nocapture"])
+        .unwrap()
+        .with_variable(WORKER, "1")
 }
 
-/// What a worker does. Each test file has a test `worker_process` that calls it and is never run by itself.
+/// What a worker does. Each test file has a test `worker_process` that calls this, and does nothing when it is
+/// run as a test.
 pub fn worker() {
+    if std::env::var_os(WORKER).is_none() {
+        return;
+    }
     let (channel, work) = Channel::open().unwrap();
     let done = match work.as_str() {
         probe::WORK => probe::serve(channel),

@@ -1,6 +1,6 @@
 //! When things run: as late as the program allows, so that a wait that is missing is seen.
 
-use crate::support::{child, device, numbers, shape, Device, CORRECT};
+use crate::support::{alone, child, device, numbers, shape, Device, CORRECT};
 use ablate_soft_cuda::{test_name, Counts};
 use cudarc::driver::sys::{self, CUresult};
 use cudarc::driver::{result, PushKernelArg};
@@ -83,7 +83,10 @@ fn pageable_memory_is_read_at_once_and_written_before_the_call_returns() {
 
 #[test]
 fn nothing_runs_before_it_is_waited_for() {
-    let Some(d) = device() else { return };
+    alone(test_name!(), waits);
+}
+
+fn waits(d: &Device) {
     let kernel = d.kernel(CORRECT, "axpy");
     let x = d.stream.clone_htod(&[1.0f32; 8]).unwrap();
     let mut y = d.stream.alloc_zeros::<f32>(8).unwrap();

@@ -48,6 +48,13 @@ pub fn child(
     Some(rerun(installed()?, name, settings))
 }
 
+/// Runs a body alone in a process, because the device counts what all tests of a process do.
+pub fn alone(name: &str, body: impl FnOnce(&Device)) {
+    if let Some(finished) = child(name, &[], body) {
+        assert!(finished.passed, "{}\n{}", finished.stdout, finished.stderr);
+    }
+}
+
 /// The installation, for tests that start children of their own.
 pub fn soft() -> Option<&'static SoftCuda> {
     installed()
