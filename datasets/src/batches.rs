@@ -6,7 +6,7 @@ use ablate_random::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::examples::Plan;
-use crate::{DataError, Example, ExampleSource, Result};
+use crate::{DataError, Example, ExampleSource, Pairs, Result};
 
 /// The label of positions and rows that no loss counts.
 pub const IGNORED: i64 = -100;
@@ -34,8 +34,10 @@ pub struct Batch {
     pub attention_mask: Vec<i64>,
     /// True on `[CLS]`, `[SEP]` and `[PAD]` `[batch, seq]`.
     pub special_tokens_mask: Vec<bool>,
-    /// With pairs `[batch]`: 1 if the second segment is random, 0 if it is the next one.
+    /// Of [`Pairs::NextSentence`] `[batch]`: 1 if the second segment is random, 0 if it is the next one.
     pub next_sentence_label: Option<Vec<i64>>,
+    /// Of [`Pairs::SentenceOrder`] `[batch]`: 1 if the segments are swapped, 0 if they are in order.
+    pub segment_order_label: Option<Vec<i64>>,
     /// Which example each row is `[batch]`, unique within the epoch.
     pub example_ids: Vec<u64>,
 }
@@ -45,6 +47,7 @@ impl Batch {
         let seq = source.sequence_length();
         let facts = source.vocabulary();
         let cells = batch * seq;
+        let labels = |kind| (source.pairs() == kind).then(|| vec![IGNORED; batch]);
         let mut out = Batch {
             epoch,
             rows: examples.len(),
@@ -54,7 +57,8 @@ impl Batch {
             token_type_ids: vec![0; cells],
             attention_mask: vec![0; cells],
             special_tokens_mask: vec![true; cells],
-            next_sentence_label: source.pairs().then(|| vec![IGNORED; batch]),
+            next_sentence_label: labels(Pairs::NextSentence),
+            segment_order_label: labels(Pairs::SentenceOrder),
             example_ids: vec![NO_EXAMPLE; batch],
         };
         for (row, example) in examples.iter().enumerate() {
@@ -65,10 +69,13 @@ impl Batch {
                 out.attention_mask[cell] = 1;
                 out.special_tokens_mask[cell] = id == facts.cls || id == facts.sep;
             }
-            if let (Some(labels), Some(random)) =
-                (&mut out.next_sentence_label, example.next_sentence_label)
-            {
-                labels[row] = i64::from(random);
+            for (labels, label) in [
+                (&mut out.next_sentence_label, example.next_sentence_label),
+                (&mut out.segment_order_label, example.segment_order_label),
+            ] {
+                if let (Some(labels), Some(label)) = (labels, label) {
+                    labels[row] = i64::from(label);
+                }
             }
             out.example_ids[row] = example.id;
         }
@@ -220,7 +227,7 @@ mod tests {
     use super::*;
     use crate::{TokenizedCorpus, VocabularyFacts};
 
-    fn source(pairs: bool) -> ExampleSource {
+    fn source(pairs: Pairs) -> ExampleSource {
         let documents: Vec<Vec<Vec<u32>>> = (0..9)
             .map(|d| (0..7).map(|s| vec![10 + d * 7 + s; 3]).collect())
             .collect();
@@ -231,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_epoch_has_every_example_once_in_an_order_of_its_own() {
-        let source = source(true);
+        let source = source(Pairs::NextSentence);
         let mut batches = Batches::new(source.clone(), 4).unwrap();
         let mut orders = Vec::new();
         for epoch in 0..3 {
@@ -253,7 +260,7 @@ mod tests {
 
     #[test]
     fn padding_is_marked_in_every_array() {
-        let source = source(true);
+        let source = source(Pairs::NextSentence);
         let count = source.epoch(0).len();
         let batch_size = count - 1;
         let all: Vec<Batch> = sequential(&source, batch_size).unwrap().collect();
@@ -291,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_cursor_resumes_to_the_same_batches() {
-        for pairs in [true, false] {
+        for pairs in [Pairs::NextSentence, Pairs::SentenceOrder, Pairs::None] {
             let mut whole = Batches::new(source(pairs), 5).unwrap();
             for _ in 0..7 {
                 whole.next_batch();
@@ -308,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_cursor_past_the_end_means_the_next_epoch() {
-        let mut a = Batches::new(source(true), 5).unwrap();
+        let mut a = Batches::new(source(Pairs::NextSentence), 5).unwrap();
         a.seek(Cursor {
             epoch: 1,
             position: u64::MAX,
@@ -325,7 +332,7 @@ mod tests {
 
     #[test]
     fn windows_stay_within_an_epoch() {
-        let source = source(true);
+        let source = source(Pairs::NextSentence);
         let mut batches = Batches::new(source.clone(), 4).unwrap();
         for epoch in 0..3u64 {
             let mut rows = 0;
@@ -343,9 +350,9 @@ mod tests {
     #[test]
     fn no_rows_is_an_error() {
         assert!(matches!(
-            Batches::new(source(true), 0),
+            Batches::new(source(Pairs::NextSentence), 0),
             Err(DataError::EmptyBatch)
         ));
-        assert!(sequential(&source(true), 0).is_err());
+        assert!(sequential(&source(Pairs::NextSentence), 0).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::sample::SampleOptions;
@@ -9,13 +10,15 @@ use crate::source::text_field;
 use crate::{DataError, FileSource, Format, OnError, Result};
 
 /// A card as it stands in a YAML file. Unknown keys are refused.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
     /// The corpus' name in reports.
+    #[schemars(length(min = 1), example = "my corpus")]
     pub name: String,
     /// A path or glob, relative to the card. Either this or `generator`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub source: Option<String>,
     /// The corpus is made by the built-in generator, nothing is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,6 +33,7 @@ pub struct Card {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The licence, as the source names it.
+    #[schemars(example = "CC0-1.0")]
     pub licence: String,
     /// `sha256:<64 hex digits>` of the files' bytes one after another in the order of their paths
     /// (`cat FILES | sha256sum`); verified before reading.
@@ -44,6 +48,12 @@ pub struct Card {
 }
 
 impl Card {
+    /// JSON Schema of a card: its keys, types and bounds. That it has either `source` or `generator` is
+    /// beyond the schema; [`Card::load`] says so.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Card).to_value()
+    }
+
     /// Reads and checks a card. [`Card::checksum`] comes back as bare lower-case hex digits.
     ///
     /// # Errors
@@ -107,6 +117,25 @@ mod tests {
         assert_eq!(card.format, Some(Format::Csv));
         assert_eq!(card.on_error, OnError::Refuse);
         assert_eq!(card.checksum.as_deref(), Some("ab".repeat(32).as_str()));
+    }
+
+    #[test]
+    fn the_schema_is_closed_and_has_every_key() {
+        let schema = Card::schema();
+        assert_eq!(schema["additionalProperties"], false);
+        assert_eq!(schema["required"], serde_json::json!(["name", "licence"]));
+        let card = Card::parse(&format!(
+            "name: n\nsource: a\nformat: csv\nid: key\nlicence: x\nchecksum: {}\ndownload: Ask.\n",
+            "0".repeat(64)
+        ));
+        let written = serde_json::to_value(card.unwrap()).unwrap();
+        let mut keys: Vec<&String> = written.as_object().unwrap().keys().collect();
+        let generator = "generator".to_owned();
+        keys.push(&generator);
+        keys.sort();
+        let mut known: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+        known.sort();
+        assert_eq!(known, keys);
     }
 
     #[test]

@@ -177,6 +177,13 @@ pub enum DataError {
         documents: usize,
     },
 
+    /// Sentence-order prediction over documents of one token.
+    #[error("none of the {documents} documents has two tokens whose order could be told; sentence-order prediction needs documents of more than one word")]
+    NoOrder {
+        /// Documents with at least one token.
+        documents: usize,
+    },
+
     /// Options of the sample generator out of range.
     #[error("sample generator: {option} is {found}; expected {expected}")]
     Sample {

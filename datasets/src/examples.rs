@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use ablate_random::Stream;
 
+use crate::order::ordered_pairs;
 use crate::packing::document_sequences;
-use crate::pairs::{document_pairs, PairOptions};
+use crate::pairs::{document_pairs, PairOptions, Pairs};
 use crate::{DataError, Result, TokenizedCorpus, VocabularyFacts};
 
 /// Google's `short_seq_prob`.
@@ -21,9 +22,12 @@ pub struct Example {
     pub input_ids: Vec<u32>,
     /// 0 for `[CLS] A [SEP]`, 1 for `B [SEP]`.
     pub token_type_ids: Vec<u32>,
-    /// With pairs: whether B is random, that is not what follows A. As a class of
+    /// Of [`Pairs::NextSentence`]: whether B is random, that is not what follows A. As a class of
     /// `transformers.BertForPreTraining`, true is 1.
     pub next_sentence_label: Option<bool>,
+    /// Of [`Pairs::SentenceOrder`]: whether A and B are swapped. As a class of
+    /// `transformers.AlbertForPreTraining`, true is 1.
+    pub segment_order_label: Option<bool>,
 }
 
 /// An example as ranges of the corpus, 48 bytes: an epoch of them costs no copy of the text.
@@ -40,29 +44,30 @@ pub struct ExampleSource {
     corpus: Arc<TokenizedCorpus>,
     vocabulary: Arc<VocabularyFacts>,
     sequence_length: usize,
-    pairs: bool,
+    pairs: Pairs,
     seed: u64,
     short_probability: f64,
 }
 
 impl ExampleSource {
-    /// Examples of at most `sequence_length` tokens; sentence pairs if `pairs`, made anew for each
-    /// epoch from the stream "pairs" under `seed`, else packed sentences, the same in each epoch.
+    /// Examples of at most `sequence_length` tokens; pairs of segments as `pairs` says, made anew for
+    /// each epoch from the stream "pairs" under `seed`, else packed sentences, the same in each epoch.
     ///
     /// # Errors
     ///
-    /// A corpus without tokens; a length below 5 for pairs, below 3 without.
+    /// A corpus without tokens, or for sentence order one of single tokens; a length below 5 for pairs,
+    /// below 3 without.
     pub fn new(
         corpus: Arc<TokenizedCorpus>,
         vocabulary: Arc<VocabularyFacts>,
         sequence_length: usize,
-        pairs: bool,
+        pairs: Pairs,
         seed: u64,
     ) -> Result<Self> {
         let (minimum, what) = match pairs {
             // [CLS] [SEP] [SEP] and a token for each segment.
-            true => (5, "sentence pairs"),
-            false => (3, "single sequences"),
+            Pairs::NextSentence | Pairs::SentenceOrder => (5, "sentence pairs"),
+            Pairs::None => (3, "single sequences"),
         };
         if sequence_length < minimum {
             return Err(DataError::SequenceTooShort {
@@ -73,6 +78,15 @@ impl ExampleSource {
         }
         if corpus.documents() == 0 {
             return Err(DataError::NoExamples { documents: 0 });
+        }
+        let has_order = |d: usize| {
+            let document = corpus.document(d);
+            document.span(0, document.count()).len() > 1
+        };
+        if pairs == Pairs::SentenceOrder && !(0..corpus.documents()).any(has_order) {
+            return Err(DataError::NoOrder {
+                documents: corpus.documents(),
+            });
         }
         Ok(ExampleSource {
             corpus,
@@ -95,8 +109,8 @@ impl ExampleSource {
         self.sequence_length
     }
 
-    /// Whether examples are sentence pairs.
-    pub fn pairs(&self) -> bool {
+    /// Whether examples are pairs of segments, and of which.
+    pub fn pairs(&self) -> Pairs {
         self.pairs
     }
 
@@ -121,7 +135,8 @@ impl ExampleSource {
     pub(crate) fn plan(&self, epoch: u64) -> Vec<Plan> {
         let stream = Stream::new(self.seed, "pairs").child(epoch);
         let options = PairOptions {
-            room: self.sequence_length - 3,
+            // Of no meaning without pairs, where the length may be 3 alone.
+            room: self.sequence_length.saturating_sub(3),
             short_probability: self.short_probability,
         };
         let mut plans = Vec::new();
@@ -132,17 +147,23 @@ impl ExampleSource {
                 plans.push(Plan { id, a, b });
                 id += 1;
             };
-            if self.pairs {
-                document_pairs(&self.corpus, document, options, &stream, &mut pairs);
-                for pair in pairs.drain(..) {
-                    push(pair.a, Some((pair.b, pair.random_next)));
+            match self.pairs {
+                Pairs::NextSentence => {
+                    document_pairs(&self.corpus, document, options, &stream, &mut pairs);
                 }
-            } else {
-                let room = self.sequence_length - 2;
-                document_sequences(&self.corpus, document, room, &mut sequences);
-                for a in sequences.drain(..) {
-                    push(a, None);
+                Pairs::SentenceOrder => {
+                    ordered_pairs(&self.corpus, document, options, &stream, &mut pairs);
                 }
+                Pairs::None => {
+                    let room = self.sequence_length - 2;
+                    document_sequences(&self.corpus, document, room, &mut sequences);
+                }
+            }
+            for pair in pairs.drain(..) {
+                push(pair.a, Some((pair.b, pair.label)));
+            }
+            for a in sequences.drain(..) {
+                push(a, None);
             }
         }
         plans
@@ -161,11 +182,16 @@ impl ExampleSource {
             input_ids.push(facts.sep);
             token_type_ids.resize(input_ids.len(), 1);
         }
+        let label = |kind| {
+            let (_, label) = plan.b.as_ref().filter(|_| self.pairs == kind)?;
+            Some(*label)
+        };
         Example {
             id: plan.id,
             input_ids,
             token_type_ids,
-            next_sentence_label: plan.b.as_ref().map(|(_, random)| *random),
+            next_sentence_label: label(Pairs::NextSentence),
+            segment_order_label: label(Pairs::SentenceOrder),
         }
     }
 }
@@ -174,7 +200,7 @@ impl ExampleSource {
 mod tests {
     use super::*;
 
-    fn source(pairs: bool, length: usize) -> Result<ExampleSource> {
+    fn source(pairs: Pairs, length: usize) -> Result<ExampleSource> {
         let mut next = 10u32;
         let documents: Vec<Vec<Vec<u32>>> = (0..7)
             .map(|_| {
@@ -193,7 +219,7 @@ mod tests {
 
     #[test]
     fn pairs_are_laid_out_as_bert_wants_them() {
-        let source = source(true, 24).unwrap();
+        let source = source(Pairs::NextSentence, 24).unwrap();
         let f = source.vocabulary().clone();
         for e in source.epoch(2) {
             assert!(e.input_ids.len() <= 24 && e.input_ids.len() == e.token_type_ids.len());
@@ -213,8 +239,27 @@ mod tests {
     }
 
     #[test]
+    fn ordered_pairs_carry_their_own_label() {
+        let source = source(Pairs::SentenceOrder, 24).unwrap();
+        let examples = source.epoch(0);
+        assert!(examples.iter().all(|e| e.next_sentence_label.is_none()));
+        for e in &examples {
+            let sep = source.vocabulary().sep;
+            let at = e.input_ids.iter().position(|id| *id == sep).unwrap();
+            // Tokens count upwards through the corpus.
+            let swapped = e.input_ids[1] > e.input_ids[at + 1];
+            assert_eq!(e.segment_order_label, Some(swapped));
+        }
+        assert!(examples.iter().any(|e| e.segment_order_label == Some(true)));
+        let single = TokenizedCorpus::from_tokens(vec![vec![vec![9u32]]]);
+        let facts = Arc::new(VocabularyFacts::for_tests(10));
+        let single = ExampleSource::new(Arc::new(single), facts, 16, Pairs::SentenceOrder, 1);
+        assert!(matches!(single, Err(DataError::NoOrder { documents: 1 })));
+    }
+
+    #[test]
     fn single_sequences_hold_every_token_once() {
-        let source = source(false, 11).unwrap();
+        let source = source(Pairs::None, 11).unwrap();
         let mut seen: Vec<u32> = Vec::new();
         for e in source.epoch(0) {
             assert!(e.input_ids.len() <= 11 && e.next_sentence_label.is_none());
@@ -227,7 +272,7 @@ mod tests {
 
     #[test]
     fn ids_are_unique_within_an_epoch() {
-        let source = source(true, 16).unwrap();
+        let source = source(Pairs::NextSentence, 16).unwrap();
         let ids: std::collections::HashSet<u64> = source.epoch(1).iter().map(|e| e.id).collect();
         assert_eq!(ids.len(), source.epoch(1).len());
     }
@@ -235,22 +280,22 @@ mod tests {
     #[test]
     fn too_short_and_empty_are_errors() {
         assert!(matches!(
-            source(true, 4),
+            source(Pairs::NextSentence, 4),
             Err(DataError::SequenceTooShort { minimum: 5, .. })
         ));
-        assert!(source(true, 5)
+        assert!(source(Pairs::NextSentence, 5)
             .unwrap()
             .epoch(0)
             .iter()
             .all(|e| e.input_ids.len() == 5));
         assert!(matches!(
-            source(false, 2),
+            source(Pairs::None, 2),
             Err(DataError::SequenceTooShort { minimum: 3, .. })
         ));
         let empty = TokenizedCorpus::from_tokens(Vec::<Vec<Vec<u32>>>::new());
         let facts = Arc::new(VocabularyFacts::for_tests(9));
         assert!(matches!(
-            ExampleSource::new(Arc::new(empty), facts, 16, true, 1),
+            ExampleSource::new(Arc::new(empty), facts, 16, Pairs::NextSentence, 1),
             Err(DataError::NoExamples { .. })
         ));
     }

@@ -13,7 +13,7 @@
 //! curate                  operators over the training split
 //! tokenizer               trained on the training split, or loaded
 //! sentences, tokenized    documents -> sentences -> token ids
-//! pairs, packing          one epoch's examples, as ranges of the tokenized corpus
+//! pairs, order, packing   one epoch's examples, as ranges of the tokenized corpus
 //! examples, batches       ranges -> padded arrays `[batch, seq]`, in random order, seekable
 //! ```
 //!
@@ -25,6 +25,7 @@ mod corpus;
 pub mod curate;
 mod error;
 mod examples;
+mod order;
 mod packing;
 mod pairs;
 mod readers;
@@ -41,6 +42,7 @@ pub use card::Card;
 pub use corpus::{Corpus, Document, DuplicateId, ReadReport, SkippedRecord};
 pub use error::{DataError, Result};
 pub use examples::{Example, ExampleSource, SHORT_SEQUENCE_PROBABILITY};
+pub use pairs::Pairs;
 pub use readers::{Format, OnError};
 pub use sentences::sentences;
 pub use source::{check, read, FileSource, Source};

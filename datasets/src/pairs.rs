@@ -28,8 +28,20 @@ use crate::tokenized::{Sentences, TokenizedCorpus};
 pub(crate) struct Pair {
     pub a: Range<usize>,
     pub b: Range<usize>,
-    /// B is not what follows A.
-    pub random_next: bool,
+    /// For next-sentence prediction: B is not what follows A. For sentence order: A and B are swapped.
+    pub label: bool,
+}
+
+/// Whether examples are pairs of segments, and of which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pairs {
+    /// They are no pairs: packed sentences.
+    #[default]
+    None,
+    /// The second segment follows the first, or is a random one.
+    NextSentence,
+    /// The two segments follow one another, in order or swapped.
+    SentenceOrder,
 }
 
 /// What the construction depends on besides the corpus.
@@ -39,6 +51,17 @@ pub(crate) struct PairOptions {
     pub room: usize,
     /// Probability that a document gets a short target length.
     pub short_probability: f64,
+}
+
+impl PairOptions {
+    /// The target length of a document's chunks.
+    pub fn target(&self, random: &mut Reader) -> usize {
+        if random.uniform_f64() < self.short_probability {
+            between(random, 2, self.room)
+        } else {
+            self.room
+        }
+    }
 }
 
 /// The pairs of `document` in one epoch. `epoch` is the stream of that epoch.
@@ -51,11 +74,7 @@ pub(crate) fn document_pairs(
 ) {
     let mut random = epoch.child(document as u64).reader();
     let own = corpus.document(document);
-    let target = if random.uniform_f64() < options.short_probability {
-        between(&mut random, 2, options.room)
-    } else {
-        options.room
-    };
+    let target = options.target(&mut random);
     let mut start = 0;
     while start < own.count() {
         let end = chunk_end(&own, start, target);
@@ -77,12 +96,16 @@ pub(crate) fn document_pairs(
         // Unused sentences are put back: the next chunk begins right after A.
         start = if random_next { a_end } else { end };
         truncate(&mut a, &mut b, options.room, &mut random);
-        out.push(Pair { a, b, random_next });
+        out.push(Pair {
+            a,
+            b,
+            label: random_next,
+        });
     }
 }
 
 /// One past the last sentence of the chunk that begins at `start`.
-fn chunk_end(own: &Sentences<'_>, start: usize, target: usize) -> usize {
+pub(crate) fn chunk_end(own: &Sentences<'_>, start: usize, target: usize) -> usize {
     let mut length = 0;
     for i in start..own.count() {
         length += own.len(i);
@@ -115,7 +138,12 @@ fn elsewhere(
 }
 
 /// Google's `truncate_seq_pair`.
-fn truncate(a: &mut Range<usize>, b: &mut Range<usize>, room: usize, random: &mut Reader) {
+pub(crate) fn truncate(
+    a: &mut Range<usize>,
+    b: &mut Range<usize>,
+    room: usize,
+    random: &mut Reader,
+) {
     while a.len() + b.len() > room {
         let longer = if a.len() > b.len() { &mut *a } else { &mut *b };
         if random.uniform() < 0.5 {
@@ -127,7 +155,7 @@ fn truncate(a: &mut Range<usize>, b: &mut Range<usize>, room: usize, random: &mu
 }
 
 /// Uniform over `low..=high`; `high` if that is below `low`.
-fn between(random: &mut Reader, low: usize, high: usize) -> usize {
+pub(crate) fn between(random: &mut Reader, low: usize, high: usize) -> usize {
     if high <= low {
         return high;
     }
@@ -180,13 +208,13 @@ mod tests {
         let corpus = corpus(60, 40, 5);
         let pairs: Vec<_> = (0..8).flat_map(|e| all(&corpus, 60, 0.1, e)).collect();
         // A chunk of one sentence, which Google always pairs at random, is only ever a last one.
-        let random = pairs.iter().filter(|(_, p)| p.random_next).count();
+        let random = pairs.iter().filter(|(_, p)| p.label).count();
         let share = random as f64 / pairs.len() as f64;
         assert!((0.47..0.58).contains(&share), "{share} of {}", pairs.len());
         for (document, pair) in &pairs {
             assert_eq!(document_of(&corpus, pair.a.start), *document);
             let b = document_of(&corpus, pair.b.start);
-            assert_eq!(b != *document, pair.random_next);
+            assert_eq!(b != *document, pair.label);
         }
         let chunks_of_many = pairs.iter().filter(|(d, p)| {
             let s = corpus.document(*d);
@@ -195,7 +223,7 @@ mod tests {
         let (mut n, mut r) = (0u32, 0u32);
         for (_, p) in chunks_of_many {
             n += 1;
-            r += u32::from(p.random_next);
+            r += u32::from(p.label);
         }
         let share = f64::from(r) / f64::from(n);
         // Standard deviation about 0.009.
@@ -222,12 +250,8 @@ mod tests {
             for pair in &pairs {
                 assert!(pair.a.start >= at, "A overlaps what came before");
                 assert!(pair.a.start < at + 24, "a sentence was passed over");
-                at = if pair.random_next {
-                    pair.a.end
-                } else {
-                    pair.b.end
-                };
-                if !pair.random_next {
+                at = if pair.label { pair.a.end } else { pair.b.end };
+                if !pair.label {
                     assert!(pair.b.start >= pair.a.end);
                 }
                 covered += 1;
@@ -254,7 +278,7 @@ mod tests {
             for pair in &pairs {
                 assert_eq!(pair.a.start, at, "unused segments must be put back");
                 at = pair.a.end;
-                if !pair.random_next {
+                if !pair.label {
                     assert_eq!(pair.b.start, at);
                     at = pair.b.end;
                 }
@@ -316,6 +340,6 @@ mod tests {
         let tiny = corpus(1, 1, 1);
         let pairs = all(&tiny, 2, 1.0, 0);
         assert_eq!(pairs.len(), 1);
-        assert!(pairs[0].1.random_next);
+        assert!(pairs[0].1.label);
     }
 }

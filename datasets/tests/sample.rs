@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ablate_datasets::sample::{generate, SampleOptions};
-use ablate_datasets::{read, split, Document, ExampleSource, Source, TokenizedCorpus, Tokenizer};
+use ablate_datasets::{
+    read, split, Document, ExampleSource, Pairs, Source, TokenizedCorpus, Tokenizer,
+};
 
 #[test]
 fn the_card_gives_the_corpus_with_its_copies() {
@@ -156,7 +158,14 @@ fn topics_tell_whether_a_pair_belongs_together() {
             .map(|(t, _)| t.to_owned())
     };
     let corpus = Arc::new(TokenizedCorpus::new(&tokenizer, &splits.test).unwrap());
-    let source = ExampleSource::new(corpus, tokenizer.facts().clone(), 128, true, 1).unwrap();
+    let source = ExampleSource::new(
+        corpus,
+        tokenizer.facts().clone(),
+        128,
+        Pairs::NextSentence,
+        1,
+    )
+    .unwrap();
     let (mut right, mut random, mut total) = (0, 0, 0);
     for epoch in 0..20 {
         for e in source.epoch(epoch) {

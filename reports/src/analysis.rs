@@ -42,6 +42,8 @@ pub struct ArmSummary {
     pub held_out: BTreeMap<String, Spread>,
     /// Trained parameters.
     pub parameters: Option<f64>,
+    /// Optimizer steps.
+    pub steps: Option<f64>,
     /// Tokens seen.
     pub tokens: Option<f64>,
     /// Floating-point operations spent.
@@ -330,7 +332,7 @@ fn summaries(
     measures: &[String],
 ) -> Result<Vec<ArmSummary>, ReportError> {
     let schema = table.compared.clone().collect_schema()?;
-    let costs = ["parameters", "tokens", "flops", "seconds"];
+    let costs = ["parameters", "steps", "tokens", "flops", "seconds"];
     let mut aggregates = vec![len().alias("trials")];
     aggregates.extend(costs.map(|name| col(name).mean()));
     for measure in measures {
@@ -378,6 +380,7 @@ fn summaries(
             compared,
             held_out: held_out.collect(),
             parameters: cell("parameters"),
+            steps: cell("steps"),
             tokens: cell("tokens"),
             flops: cell("flops"),
             seconds: cell("seconds"),

@@ -36,7 +36,7 @@ pub(crate) fn document(run: &Run, analysis: &Analysis, figures: &[Figure]) -> Do
     blocks.extend(courses.map(block));
     blocks.extend(show("optimisation"));
 
-    blocks.push(Block::Heading("Matched budget".to_string()));
+    blocks.push(Block::Heading("Budget".to_string()));
     blocks.extend(crate::budget::blocks(analysis));
     blocks.extend(show("compute"));
 

@@ -57,6 +57,7 @@ fn arms(analysis: &Analysis) -> Result<DataFrame, ReportError> {
     }
     columns.extend([
         number("parameters", &|a| a.parameters),
+        number("steps", &|a| a.steps),
         number("tokens", &|a| a.tokens),
         number("flops", &|a| a.flops),
         number("seconds", &|a| a.seconds),

@@ -212,6 +212,7 @@ fn train(registry: &Registry) -> Trained {
         if let TrainEvent::Step(row) | TrainEvent::Evaluation(row) = event {
             let mut row = row.to_json();
             row.remove("seconds");
+            row.remove("data_seconds");
             rows.push(Value::Object(row));
         }
     };
@@ -265,7 +266,7 @@ impl Words {
             example_ids: vec![0; ROWS],
             row_keys: vec![0; ROWS],
             vocabulary: Arc::new(facts),
-            features: Default::default(),
+            ..PreparedBatch::default()
         };
         for row in 0..rows {
             let length = SEQ - 2 * row;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{assert_same_trial, json, Folder};
+use crate::support::{assert_same_trial, json, read, Folder};
 
 const RUN: [&str; 3] = ["run", "tiny.yaml", "--quiet"];
 
@@ -35,6 +35,32 @@ fn five_mistakes_at_once() {
         !folder.path("runs").exists(),
         "nothing is run before all is right"
     );
+}
+
+/// A card's mistakes stand in the card, an operator's in the recipe, all at once.
+#[test]
+fn mistakes_in_a_card_and_in_operators() {
+    let folder = Folder::new();
+    folder.write(
+        "card.yaml",
+        "name: small sample\nlicense: CC0-1.0\ngenerator: {seed: 3, documents: 1, topcis: 2}\n",
+    );
+    folder.write(
+        "rough.yaml",
+        "name: rough\nlicence: CC0-1.0\nsource: [a.txt]\nformat: jsonl\n",
+    );
+    let text = crate::support::TINY
+        .replace(
+            "  split:",
+            "  curate:\n    - exact_dedupe: {}\n    - min_words: {word: 3}\n    - max_repetition: {fraction: 0}\n  split:",
+        )
+        .replace(
+            "experiment:\n",
+            "experiment:\n  data:\n    rough: {data.source: rough.yaml}\n",
+        );
+    folder.write("many.yaml", text);
+    insta::assert_snapshot!(folder.ablate(&["run", "many.yaml"]));
+    assert!(!folder.path("runs").exists());
 }
 
 #[test]
@@ -154,6 +180,26 @@ fn training_goes_on_from_an_export_and_not_from_a_damaged_one() {
     insta::assert_snapshot!("safetensors_cut_in_half", run_with(&folder, &sets));
     fs::write(&weights, "these are no weights at all").unwrap();
     insta::assert_snapshot!("safetensors_of_something_else", run_with(&folder, &sets));
+    fs::write(&weights, &whole).unwrap();
+    let config = folder.path(&export).join("config.json");
+    let text = read(&config);
+    // Intact weights of another model than the configuration's.
+    let wider = text.replace("\"vocab_size\": ", "\"vocab_size\": 1");
+    assert_ne!(wider, text);
+    fs::write(&config, wider).unwrap();
+    insta::assert_snapshot!("safetensors_of_another_shape", run_with(&folder, &sets));
+    fs::write(&config, text).unwrap();
+    let (one, two) = (
+        "data.tokenizer={file: other.txt}",
+        "data.tokenizer={file: broken.json}",
+    );
+    let mut words = read(folder.path(&export).join("vocab.txt"));
+    words.push_str("onewordmore\nandanother\n");
+    folder.write("other.txt", words);
+    folder.write("broken.json", "{\"model\": ");
+    let sets_with = |tokenizer| [sets[0], tokenizer, sets[2], sets[3]];
+    insta::assert_snapshot!("tokenizer_too_large", run_with(&folder, &sets_with(one)));
+    insta::assert_snapshot!("tokenizer_damaged", run_with(&folder, &sets_with(two)));
     fs::write(
         folder.path(&export).join("config.json"),
         "{\"hidden_size\": ",

@@ -1,7 +1,8 @@
 //! A run that is killed or interrupted goes on to the same bytes.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{assert_same_trial, read, Done, Folder};
@@ -88,16 +89,22 @@ fn killed_or_interrupted_a_run_goes_on_to_the_same_bytes() {
     assert!(!killed.join("checkpoint.safetensors").exists());
     assert_same_trial(&whole("wider"), &folder.trial("killed", "wider", 1));
 
-    // Interrupted: it saves itself first, says so, and exits with its own code.
+    // Interrupted from the keyboard, by a scheduler, by a closed terminal: it saves itself first, says
+    // so, and exits with its own code.
     let interrupted = folder.trial("interrupted", "baseline", 1);
-    let mut child = start(&folder, "interrupted");
-    wait_for_rows(&interrupted, 250, &mut child);
-    let pid = i32::try_from(child.id()).unwrap();
-    // SAFETY: a signal to our own child, which has not been waited for, so that its id is still its own.
-    assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0);
-    let done = folder.done(child.wait_with_output().unwrap()).exits(3);
-    assert!(done.stdout.contains("the same command goes on"), "{done}");
-    assert_unfinished(&interrupted);
+    for (signal, rows) in [
+        (libc::SIGINT, 250),
+        (libc::SIGTERM, 450),
+        (libc::SIGHUP, 650),
+    ] {
+        let mut child = start(&folder, "interrupted");
+        wait_for_rows(&interrupted, rows, &mut child);
+        send(signal, &child);
+        let done = folder.done(child.wait_with_output().unwrap()).exits(3);
+        assert!(done.stdout.contains("the same command goes on"), "{done}");
+        assert!(done.stderr.contains("saving after this step"), "{done}");
+        assert_unfinished(&interrupted);
+    }
     let recorded = read(interrupted.join("metrics.jsonl")).lines().count();
     let done = folder.ablate(&with(&["--runs", "interrupted"])).exits(0);
     // Not one step is done twice.
@@ -105,6 +112,85 @@ fn killed_or_interrupted_a_run_goes_on_to_the_same_bytes() {
     let evaluations = step / 20;
     assert_eq!(step + evaluations, recorded as u64);
     assert_same_trial(&whole("baseline"), &interrupted);
+}
+
+/// The first of two signals asks; the second does not wait for an answer.
+#[test]
+#[cfg(unix)]
+fn a_second_signal_ends_it_at_once() {
+    let folder = Folder::new();
+    // The record is a pipe that nobody reads, so opening it never ends and no step looks at the signal.
+    let trial = folder.trial("runs", "baseline", 1);
+    std::fs::create_dir_all(&trial).unwrap();
+    make_fifo(&trial.join("metrics.jsonl"));
+    let mut child = folder
+        .command(&["run", "tiny.yaml"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    wait_for_line("baseline seed 1", &mut stderr);
+    send(libc::SIGTERM, &child);
+    wait_for_line("saving after this step", &mut stderr);
+    assert!(child.try_wait().unwrap().is_none(), "one signal only asks");
+    send(libc::SIGTERM, &child);
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
+/// `nohup` starts a program with SIGHUP ignored, and means it.
+#[test]
+#[cfg(unix)]
+fn nohup_is_heeded() {
+    let folder = Folder::new();
+    let trial = folder.trial("runs", "baseline", 1);
+    let mut command = folder.command(&with(&[]));
+    ignore_hang_up(&mut command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for_rows(&trial, 20, &mut child);
+    send(libc::SIGHUP, &child);
+    wait_for_rows(&trial, 120, &mut child);
+    send(libc::SIGTERM, &child);
+    folder.done(child.wait_with_output().unwrap()).exits(3);
+}
+
+#[cfg(unix)]
+fn send(signal: i32, child: &Child) {
+    let pid = i32::try_from(child.id()).unwrap();
+    // SAFETY: a signal to our own child, which has not been waited for, so that its id is still its own.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+#[cfg(unix)]
+fn make_fifo(path: &Path) {
+    let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: the text ends with zero and outlives the call.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
+#[cfg(unix)]
+fn ignore_hang_up(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: `signal` may be called between fork and exec; it allocates nothing.
+    unsafe {
+        command.pre_exec(|| match libc::signal(libc::SIGHUP, libc::SIG_IGN) {
+            libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+}
+
+/// Reads up to a line that contains `text`; the end of the stream is a failure.
+#[cfg(unix)]
+fn wait_for_line(text: &str, from: &mut impl BufRead) {
+    let mut seen = String::new();
+    while !seen.lines().any(|line| line.contains(text)) {
+        assert_ne!(from.read_line(&mut seen).unwrap(), 0, "no {text}: {seen}");
+    }
 }
 
 #[test]

@@ -114,7 +114,8 @@ fn check_trial(trial: &Path, arm: &str, seed: u64) {
                 "nsp_loss",
                 "learning_rate",
                 "grad_norm",
-                "seconds"
+                "seconds",
+                "data_seconds"
             ]
         );
         assert_eq!(row["step"], i + 1);
@@ -163,6 +164,10 @@ fn check_trial(trial: &Path, arm: &str, seed: u64) {
     assert_eq!(result["tokens"], tokens[5]);
     assert!(result["flops"].as_f64().unwrap() > 1e6);
     assert!(result["seconds"].as_f64().unwrap() > 0.0);
+    // Waiting for data is part of the time, and the last row's count of it is the trial's.
+    let waited = result["data_wait_seconds"].as_f64().unwrap();
+    assert!(waited > 0.0 && waited < result["seconds"].as_f64().unwrap());
+    assert_eq!(result["data_wait_seconds"], steps[5]["data_seconds"]);
     assert!(result["parameters"].as_u64().unwrap() > 1000);
     let test = evaluations[2];
     for key in [

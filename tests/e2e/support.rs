@@ -166,7 +166,10 @@ pub fn metrics(trial: &Path) -> Vec<Value> {
 pub fn timeless_metrics(trial: &Path) -> Vec<Value> {
     let mut rows = metrics(trial);
     for row in &mut rows {
-        row.as_object_mut().unwrap().remove("seconds").unwrap();
+        let row = row.as_object_mut().unwrap();
+        row.remove("seconds").unwrap();
+        let waited = row.remove("data_seconds");
+        assert_eq!(waited.is_some(), row.get("split").is_none(), "{row:?}");
     }
     rows
 }

@@ -1,5 +1,7 @@
 //! The encoder as graph nodes: embeddings, post-layer-norm layers, pooler.
 
+use std::collections::BTreeMap;
+
 use ablate_graph::{Graph, Tensor};
 
 use crate::{
@@ -20,6 +22,8 @@ pub struct Encoder {
     /// The last layer's output as the layers have it.
     last: Tensor,
     pooled: Option<Tensor>,
+    /// Last hidden states of further passes, by name and whether dropouts are in.
+    passes: BTreeMap<(String, bool), Tensor>,
 }
 
 impl Encoder {
@@ -58,25 +62,41 @@ impl Encoder {
         config.validate()?;
         config.check_sequence(seq)?;
         let inputs = BertInputs::declare(g, config, batch, seq, layout)?;
+        Encoder::assemble(g, config, inputs, training, Parameters::default())
+    }
+
+    /// Builds an encoder that is not trained over the inputs of another, without dropout. `parameters`
+    /// are frozen ones ([`Parameters::frozen`]).
+    ///
+    /// # Errors
+    /// As [`Encoder::build_in`]; [`crate::BertError::Graph`] where the other's ids do not fit its tables.
+    pub fn frozen(
+        g: &mut Graph,
+        config: &BertConfig,
+        inputs: &BertInputs,
+        parameters: Parameters,
+    ) -> Result<Self> {
+        config.validate()?;
+        config.check_sequence(inputs.input_ids.size(1))?;
+        let inputs = inputs.clone();
+        Encoder::assemble(g, config, inputs, false, parameters)
+    }
+
+    fn assemble(
+        g: &mut Graph,
+        config: &BertConfig,
+        inputs: BertInputs,
+        dropout: bool,
+        parameters: Parameters,
+    ) -> Result<Self> {
         let mut stack = Stack {
             config,
-            training,
-            parameters: Parameters::default(),
+            dropout,
+            streams: "dropout".to_owned(),
+            parameters,
         };
-        let (word_embeddings, embedded) =
-            scoped(g, "embeddings", |g| stack.embeddings(g, &inputs))?;
-        let bias = scoped(g, "attention_mask", |g| inputs.attention_bias(g))?;
-        let mut outputs = vec![embedded.clone()];
-        let mut last = embedded;
-        for n in 0..config.num_hidden_layers {
-            let attended = scoped(g, &format!("encoder.layer.{n}.attention"), |g| {
-                stack.attention(g, n, &last, &bias)
-            })?;
-            last = scoped(g, &format!("encoder.layer.{n}.ffn"), |g| {
-                stack.feed_forward(g, n, &attended)
-            })?;
-            outputs.push(last.clone());
-        }
+        let (word_embeddings, outputs) = stack.run(g, &inputs)?;
+        let last = outputs[outputs.len() - 1].clone();
         // What nobody reads of these is never computed.
         let hidden_states = scoped(g, "unpack", |g| {
             let of_batch = |x: &Tensor| inputs.of_batch(g, x);
@@ -92,7 +112,32 @@ impl Encoder {
             hidden,
             last,
             pooled: None,
+            passes: BTreeMap::new(),
         })
+    }
+
+    /// The last layer's output of another pass over the same inputs with the same parameters, `[batch,
+    /// seq, hidden]`. Its dropouts are in as `dropout` says, with random numbers of their own:
+    /// `dropout/<pass>/<site>`. The same pass again gives the same tensor.
+    ///
+    /// # Errors
+    /// [`crate::BertError::Graph`] when the graph refuses a node.
+    pub fn pass(&mut self, g: &mut Graph, pass: &str, dropout: bool) -> Result<Tensor> {
+        let key = (pass.to_owned(), dropout);
+        if let Some(hidden) = self.passes.get(&key) {
+            return Ok(hidden.clone());
+        }
+        let mut stack = Stack {
+            config: &self.config,
+            dropout,
+            streams: format!("dropout/{pass}"),
+            parameters: self.parameters.clone(),
+        };
+        let (_, outputs) = scoped(g, pass, |g| stack.run(g, &self.inputs))?;
+        let last = &outputs[outputs.len() - 1];
+        let hidden = scoped(g, "unpack", |g| self.inputs.of_batch(g, last))?;
+        self.passes.insert(key, hidden.clone());
+        Ok(hidden)
     }
 
     /// The configuration it was built from.
@@ -158,14 +203,34 @@ fn scoped<R>(g: &mut Graph, name: &str, f: impl FnOnce(&mut Graph) -> Result<R>)
 /// The parts of the encoder while it is being built.
 struct Stack<'a> {
     config: &'a BertConfig,
-    training: bool,
+    dropout: bool,
+    /// Beginning of the names of the dropouts' random streams.
+    streams: String,
     parameters: Parameters,
 }
 
 impl Stack<'_> {
+    /// The word embedding's table, and the embeddings' output and every layer's: at least one tensor.
+    fn run(&mut self, g: &mut Graph, inputs: &BertInputs) -> Result<(Tensor, Vec<Tensor>)> {
+        let (words, embedded) = scoped(g, "embeddings", |g| self.embeddings(g, inputs))?;
+        let bias = scoped(g, "attention_mask", |g| inputs.attention_bias(g))?;
+        let mut outputs = vec![embedded.clone()];
+        let mut last = embedded;
+        for n in 0..self.config.num_hidden_layers {
+            let attended = scoped(g, &format!("encoder.layer.{n}.attention"), |g| {
+                self.attention(g, n, &last, &bias)
+            })?;
+            last = scoped(g, &format!("encoder.layer.{n}.ffn"), |g| {
+                self.feed_forward(g, n, &attended)
+            })?;
+            outputs.push(last.clone());
+        }
+        Ok((words, outputs))
+    }
+
     fn dropout(&self, g: &mut Graph, x: &Tensor, rate: f64, site: &str) -> Result<Tensor> {
-        let rate = if self.training { rate } else { 0.0 };
-        Ok(g.dropout(x, rate, &format!("dropout/{site}"))?)
+        let rate = if self.dropout { rate } else { 0.0 };
+        Ok(g.dropout(x, rate, &format!("{}/{site}", self.streams))?)
     }
 
     fn table(&mut self, g: &mut Graph, name: &str, rows: usize) -> Result<Tensor> {

@@ -113,6 +113,23 @@ impl BertInputs {
         })
     }
 
+    /// 1 for a token, 0 for padding, as the batch has them: `[batch, seq]`.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub fn attention_mask(&self, g: &mut Graph) -> Result<Tensor> {
+        match &self.places {
+            Places::Padded { attention_mask } => Ok(attention_mask.clone()),
+            Places::Packed {
+                token_positions, ..
+            } => {
+                // Exact: a grid has fewer than 2^24 places, which index inputs assert.
+                let nowhere = g.scalar(self.input_ids.elements() as f32);
+                Ok(g.less(token_positions, &nowhere)?)
+            }
+        }
+    }
+
     /// 0 where a query sees a key and [`MASKED`] where not, to be added to `[rows, heads, seq, seq]`.
     pub(crate) fn attention_bias(&self, g: &mut Graph) -> Result<Tensor> {
         let visible = match &self.places {

@@ -12,15 +12,37 @@ use crate::ParameterSpec;
 pub struct Parameters {
     specs: Vec<ParameterSpec>,
     tensors: BTreeMap<String, Tensor>,
+    /// Prefix of their states' names, where they are not trained.
+    frozen: Option<String>,
 }
 
 impl Parameters {
-    /// Declares a parameter.
+    /// Parameters that are not trained: each is the state `<prefix><name>`, which no gradient reaches.
+    pub fn frozen(prefix: impl Into<String>) -> Self {
+        Parameters {
+            frozen: Some(prefix.into()),
+            ..Parameters::default()
+        }
+    }
+
+    /// Takes a tensor that is in the graph already for the parameter `name`, which is then not declared.
+    pub fn know(&mut self, name: &str, tensor: &Tensor) {
+        self.tensors.insert(name.to_owned(), tensor.clone());
+    }
+
+    /// Declares a parameter, or gives the one that was declared under this name before: a model that
+    /// runs twice in a graph has its parameters once.
     ///
     /// # Errors
-    /// When the graph already has a leaf of this name.
+    /// When the graph already has a leaf of this name that is not one of these.
     pub fn declare(&mut self, g: &mut Graph, spec: ParameterSpec) -> Result<Tensor, GraphError> {
-        let tensor = g.parameter(&spec.name, &spec.shape)?;
+        if let Some(tensor) = self.tensors.get(&spec.name) {
+            return Ok(tensor.clone());
+        }
+        let tensor = match &self.frozen {
+            Some(prefix) => g.state(&format!("{prefix}{}", spec.name), &spec.shape)?,
+            None => g.parameter(&spec.name, &spec.shape)?,
+        };
         self.tensors.insert(spec.name.clone(), tensor.clone());
         self.specs.push(spec);
         Ok(tensor)

@@ -7,7 +7,7 @@ use crate::plan::RowPlan;
 use crate::pool::Pool;
 use crate::row::Context;
 use crate::vector::Isa;
-use crate::{gemm, index, matmul, matmul16, row};
+use crate::{gemm, index, matmul, matmul_bf16, row};
 use ablate_compiler::program::{Kernel, Place};
 use ablate_compiler::{
     compile, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
@@ -127,7 +127,7 @@ enum Plan {
     Row(Box<RowPlan>, Option<Box<Compiled>>),
     Gemm(Cut),
     /// With operands rounded to bfloat16, and left and right exchanged if `true`.
-    Gemm16(matmul16::Cut, bool),
+    GemmBf16(matmul_bf16::Cut, bool),
     None,
 }
 
@@ -290,8 +290,8 @@ impl Session for CpuSession {
                 Kernel::Gemm { gemm, .. } => match self.precision {
                     Precision::F32 => Plan::Gemm(Cut::new(gemm, self.isa, threads)),
                     Precision::Bf16 => {
-                        let (cut, exchanged) = matmul16::Cut::new(gemm, threads);
-                        Plan::Gemm16(cut, exchanged)
+                        let (cut, exchanged) = matmul_bf16::Cut::new(gemm, threads);
+                        Plan::GemmBf16(cut, exchanged)
                     }
                 },
                 _ => Plan::None,
@@ -307,7 +307,7 @@ impl Session for CpuSession {
         grow(&mut self.arena, program.arena_len);
         let products = plans
             .iter()
-            .any(|p| matches!(p, Plan::Gemm(_) | Plan::Gemm16(..)));
+            .any(|p| matches!(p, Plan::Gemm(_) | Plan::GemmBf16(..)));
         let packing = if products { gemm::SCRATCH } else { 0 };
         let scratch = rows()
             .map(|(plan, compiled)| match compiled {
@@ -318,7 +318,7 @@ impl Session for CpuSession {
         self.scratch.iter_mut().for_each(|s| grow(s, scratch));
         self.scratch_pointers = self.scratch.iter().map(|s| Shared(s.pointer())).collect();
         let packed = plans.iter().map(|p| match p {
-            Plan::Gemm16(cut, _) => cut.shared_len(),
+            Plan::GemmBf16(cut, _) => cut.shared_len(),
             _ => 0,
         });
         grow(&mut self.packed, packed.max().unwrap_or(0));
@@ -525,10 +525,10 @@ unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTim
                         let buffers = [at(*a), at(*b), at(*c)];
                         matmul::run(cx.pool, cx.isa, cx.scratch, (gemm, *cut), buffers);
                     }
-                    Plan::Gemm16(cut, exchanged) => {
+                    Plan::GemmBf16(cut, exchanged) => {
                         let [left, right] = if *exchanged { [b, a] } else { [a, b] };
                         let buffers = [at(*left), at(*right), at(*c)];
-                        matmul16::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
+                        matmul_bf16::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
                     }
                     _ => {}
                 },

@@ -16,7 +16,7 @@ mod index;
 mod jit;
 pub mod math;
 mod matmul;
-mod matmul16;
+mod matmul_bf16;
 mod memory;
 mod plan;
 mod pool;

@@ -1,11 +1,15 @@
-//! Checking gradients by central differences, on the f64 evaluation of the same graph.
+//! Checking gradients by difference quotients, on the f64 evaluation of the same graph.
 //!
-//! Owns: which elements are tried, the step, and how an error is measured. In f64 the difference
-//! quotient is good to some 1e-7 of the gradient, so that the tolerance means something; in f32 it
-//! would be good to a few percent only.
+//! Owns: which elements are tried and how an error is measured. Each quotient comes with a bound of its
+//! own error, from the measured rounding of the loss and from the steps (see `quotient`), and only
+//! what is beyond the bound counts as an error of the gradient. So one tolerance serves large gradients
+//! and small ones, and a gradient that is zero in truth is told from one that is merely missing.
 //!
 //! The graph's own constants (ln 2, log2 e, ..) are f32 numbers, so a correct gradient still differs
-//! by about 1e-7. At a kink (ReLU at 0, a tie of a maximum) the quotient means nothing.
+//! by about 1e-7, and by more where large terms cancel. At a kink (ReLU at 0, a tie of a maximum) the
+//! quotient means nothing.
+
+mod quotient;
 
 use crate::error::{GraphError, Result};
 use crate::feeds::{state_value, Feeds, RandomKey};
@@ -15,12 +19,15 @@ use crate::ir::{LoadKind, Op};
 use ablate_random::Stream;
 use std::collections::BTreeMap;
 
+use quotient::{derivative, noise, POINTS};
+
 /// How the check is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// Elements tried of each tensor (all, if it has no more).
     pub samples_per_tensor: usize,
-    /// Step relative to the element: `h = epsilon * max(|x|, rms of the tensor, 0.01)`.
+    /// First step relative to the element: `h = epsilon * max(|x|, rms of the tensor, 0.01)`. It is
+    /// doubled where rounding leaves too little of the quotient.
     pub epsilon: f64,
 }
 
@@ -28,7 +35,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             samples_per_tensor: 8,
-            epsilon: 1e-4,
+            epsilon: 1e-3,
         }
     }
 }
@@ -42,9 +49,15 @@ pub struct GradcheckRow {
     pub elements: usize,
     /// Elements tried.
     pub checked: usize,
-    /// Largest error relative to the gradient: `|analytic - numeric|` over the largest of
-    /// `|analytic|`, `|numeric|` and a hundredth of the largest analytic entry of the tensor.
+    /// Largest error relative to the gradient: what `|analytic - numeric|` exceeds the quotient's own
+    /// bound by, over the largest of `|analytic|`, `|numeric|` and a hundredth of the largest
+    /// analytic entry of the tensor.
     pub max_relative_error: f64,
+    /// Largest bound of a quotient's own error, over the same: what the check can see.
+    pub resolution: f64,
+    /// Whether every gradient and quotient tried is within the quotient's bound: zero as far as
+    /// rounding lets one see.
+    pub zero: bool,
     /// Largest `|analytic - numeric|`.
     pub max_absolute_error: f64,
     /// Root mean square of the analytic gradient; 0 tells of a parameter that is not trained.
@@ -57,7 +70,7 @@ pub struct GradcheckRow {
     pub numeric: f64,
 }
 
-/// Compares gradients with central differences of the loss.
+/// Compares gradients with difference quotients of the loss.
 ///
 /// `loss_output` names an output of one element; `gradients` holds, for each state to check, its
 /// name and the name of the output that is its gradient. Elements with the largest gradient come
@@ -88,7 +101,9 @@ pub fn check(
         output: loss_output,
         feeds,
         key,
+        noise: 0.0,
     };
+    loss.measure_noise()?;
     gradients
         .iter()
         .map(|(name, output)| {
@@ -130,6 +145,8 @@ fn row(loss: &mut Loss, name: &str, gradient: &[f64], options: Options) -> Resul
         elements: gradient.len(),
         checked: picks.len(),
         max_relative_error: -1.0,
+        resolution: 0.0,
+        zero: true,
         max_absolute_error: 0.0,
         gradient_rms: rms(gradient),
         worst: 0,
@@ -138,14 +155,25 @@ fn row(loss: &mut Loss, name: &str, gradient: &[f64], options: Options) -> Resul
     };
     for i in picks {
         let h = options.epsilon * value[i].abs().max(value_rms).max(0.01);
-        // the step as f64 really makes it
-        let (above, below) = (value[i] + h, value[i] - h);
-        let difference = loss.at(name, i, above)? - loss.at(name, i, below)?;
-        let numeric = difference / (above - below);
+        let noise = loss.noise;
+        let quotient = derivative(|x| loss.at(name, i, x), value[i], h, noise)?;
         loss.set(name, i, value[i]);
+        let numeric = quotient.value;
         let error = (gradient[i] - numeric).abs();
         let scale = gradient[i].abs().max(numeric.abs()).max(floor);
-        let relative = if error == 0.0 { 0.0 } else { error / scale };
+        // Without a quotient there is no bound that could excuse anything.
+        let beyond = if numeric.is_nan() {
+            f64::NAN
+        } else if error <= quotient.bound {
+            0.0
+        } else {
+            error - quotient.bound
+        };
+        let relative = if beyond == 0.0 { 0.0 } else { beyond / scale };
+        if scale > 0.0 {
+            row.resolution = worse(row.resolution, quotient.bound / scale);
+        }
+        row.zero &= gradient[i].abs() <= quotient.bound && numeric.abs() <= quotient.bound;
         row.max_absolute_error = worse(row.max_absolute_error, error);
         // a NaN is the worst of all
         if relative.is_nan() || relative > row.max_relative_error {
@@ -167,9 +195,35 @@ struct Loss<'a> {
     output: &'a str,
     feeds: &'a Feeds,
     key: RandomKey,
+    /// Standard deviation of its rounding.
+    noise: f64,
 }
 
 impl Loss<'_> {
+    /// Measures the rounding along a line through all states at once, on steps so small that nothing
+    /// else is left. Signs are drawn (stream `gradcheck/noise` of `key.seed`).
+    fn measure_noise(&mut self) -> Result<()> {
+        const STEP: f64 = 1e-11;
+        let start = self.states.clone();
+        let mut values = [0.0; POINTS];
+        for (point, value) in values.iter_mut().enumerate() {
+            let mut draw = Stream::new(self.key.seed, "gradcheck/noise").reader();
+            for (name, old) in &start {
+                let scale = STEP * point as f64 * rms(old).max(0.01);
+                if let Some(state) = self.states.get_mut(name) {
+                    for (x, x0) in state.iter_mut().zip(old) {
+                        let sign = if draw.uniform() < 0.5 { -1.0 } else { 1.0 };
+                        *x = x0 + scale * sign;
+                    }
+                }
+            }
+            *value = self.value()?;
+        }
+        self.states = start;
+        self.noise = noise(&values);
+        Ok(())
+    }
+
     fn set(&mut self, name: &str, i: usize, x: f64) {
         if let Some(value) = self.states.get_mut(name) {
             value[i] = x;
@@ -179,6 +233,10 @@ impl Loss<'_> {
     /// The loss with element `i` of a state set to `x`.
     fn at(&mut self, name: &str, i: usize, x: f64) -> Result<f64> {
         self.set(name, i, x);
+        self.value()
+    }
+
+    fn value(&mut self) -> Result<f64> {
         let result = self.graph.run(self.feeds, &self.states, self.key)?;
         match result.outputs.get(self.output).map(Vec::as_slice) {
             Some([value]) => Ok(*value),

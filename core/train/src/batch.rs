@@ -43,10 +43,83 @@ pub enum Feature {
     PerSequence(Vec<i64>),
 }
 
+impl Feature {
+    /// Takes every label out.
+    pub(crate) fn ignore(&mut self) {
+        let (Feature::PerToken(labels) | Feature::PerSequence(labels)) = self;
+        labels.fill(IGNORED);
+    }
+}
+
+/// Where in training a micro-batch stands. Known from the data's cursor alone, so the same whether the
+/// batch is prepared ahead, again, or after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Whether the model learns from it or is measured by it.
+    pub split: Split,
+    /// Epoch, from 0; 0 in held-out batches.
+    pub epoch: u64,
+    /// The optimizer step that it belongs to, from 1; 0 in held-out batches.
+    pub step: u64,
+}
+
+impl Default for Place {
+    /// The first step of training.
+    fn default() -> Self {
+        Place {
+            split: Split::Train,
+            epoch: 0,
+            step: 1,
+        }
+    }
+}
+
+/// Which objectives a held-out batch asks, by name. Training batches ask all.
+///
+/// Arms of an experiment may differ in their objectives. What the baseline is measured by, every arm is
+/// measured by on the same batches: rows of the same layout, in which no objective that the baseline does
+/// not have has changed a token. Objectives that only the arm has are asked on batches of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Asks {
+    /// All of them.
+    #[default]
+    All,
+    /// These alone. The others leave the batch as it is and have no units in it.
+    Only(Arc<[String]>),
+    /// All but these, which prepare the batch as in training and have no units in it.
+    AllBut(Arc<[String]>),
+}
+
+/// What an objective does with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It prepares the batch and counts.
+    Asked,
+    /// It prepares the batch and does not count.
+    Prepares,
+    /// It does neither.
+    Absent,
+}
+
+impl Asks {
+    pub(crate) fn part(&self, objective: &str) -> Part {
+        let listed = |names: &[String]| names.iter().any(|name| name == objective);
+        match self {
+            Asks::Only(names) if !listed(names) => Part::Absent,
+            Asks::AllBut(names) if listed(names) => Part::Prepares,
+            _ => Part::Asked,
+        }
+    }
+}
+
 /// One micro-batch. All arrays are row-major over the capacity `batch`; rows from `rows` on are
 /// padding: attention mask 0, special-tokens mask true, labels [`IGNORED`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PreparedBatch {
+    /// Where in training it stands.
+    pub place: Place,
+    /// Which objectives it asks.
+    pub asks: Asks,
     /// Rows that hold an example.
     pub rows: usize,
     /// Rows of every array.
@@ -64,6 +137,9 @@ pub struct PreparedBatch {
     /// When rows are pairs: 0 = the second segment follows the first, 1 = it was drawn at random,
     /// `[batch]`, [`IGNORED`] in padding rows.
     pub next_sentence_label: Option<Vec<i64>>,
+    /// When rows are two segments that stood one behind the other: 0 = in this order, 1 = swapped,
+    /// `[batch]`, [`IGNORED`] in padding rows.
+    pub segment_order_label: Option<Vec<i64>>,
     /// Which example each row is, `[batch]`; 0 in padding rows.
     pub example_ids: Vec<u64>,
     /// Key of each row's own random stream, `[batch]`: masking of a row depends on the example, the
@@ -71,12 +147,35 @@ pub struct PreparedBatch {
     pub row_keys: Vec<u64>,
     /// Shared facts about the vocabulary.
     pub vocabulary: Arc<VocabularyFacts>,
+    /// `[batch, seq]`, the tokens before any objective changed them; see [`PreparedBatch::begin`].
+    pub original_ids: Vec<i64>,
+    /// `[batch, seq]`, 1 where an objective predicts the token that stood there, so that objectives
+    /// after it can predict the same ones or leave them alone; see [`PreparedBatch::begin`].
+    pub predicted: Vec<u8>,
     /// What the objective that is preparing now has written, by name. The trainer empties it between
     /// objectives, so that two objectives may both call their labels `labels`.
     pub features: BTreeMap<String, Feature>,
 }
 
 impl PreparedBatch {
+    /// Makes it ready for the first data hook: no token is changed and none is predicted.
+    pub fn begin(&mut self) {
+        self.original_ids.clone_from(&self.input_ids);
+        self.predicted.clear();
+        self.predicted.resize(self.input_ids.len(), 0);
+        self.features.clear();
+    }
+
+    /// A copy for an objective that has no part in this batch: it finds what it needs, and no label.
+    pub(crate) fn for_the_absent(&self) -> Self {
+        let none = || Some(vec![IGNORED; self.batch]);
+        PreparedBatch {
+            next_sentence_label: none(),
+            segment_order_label: none(),
+            ..self.clone()
+        }
+    }
+
     /// Number of real (attended) tokens.
     pub fn tokens(&self) -> u64 {
         self.attention_mask.iter().filter(|&&m| m != 0).count() as u64

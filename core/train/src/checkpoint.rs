@@ -29,6 +29,9 @@ pub struct Progress {
     pub flops: f64,
     /// Seconds so far.
     pub seconds: f64,
+    /// Seconds among them in which training waited for a batch.
+    #[serde(default)]
+    pub data_wait_seconds: f64,
     /// Learning rate of the last step.
     pub learning_rate: f64,
     /// Gradient norm of the last step.
@@ -176,6 +179,7 @@ mod tests {
             tokens: 99,
             flops: 1e9,
             seconds: 1.25,
+            data_wait_seconds: 0.25,
             learning_rate: 1e-3,
             grad_norm: 0.5,
             cursor: serde_json::json!({"epoch": 1, "position": 64}),

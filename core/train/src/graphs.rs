@@ -17,7 +17,7 @@ use ablate_graph::{Graph, Phase, Tensor};
 
 use crate::batch::Feature;
 use crate::error::TrainError;
-use crate::objective::{Objective, ObjectiveContext, ObjectiveGraph};
+use crate::objective::{FrozenState, Objective, ObjectiveContext, ObjectiveGraph};
 use crate::optimizer::{Optimizer, SlotSpec, UpdateContext};
 use crate::window::{input_name, Labelled};
 
@@ -70,6 +70,8 @@ pub struct Forward {
     pub parameters: Vec<ParameterSpec>,
     /// What each objective built.
     pub objectives: Vec<ObjectiveGraph>,
+    /// States that objectives have brought along, to be set before the graph runs.
+    pub frozen: Vec<FrozenState>,
 }
 
 /// Name of the state that holds a parameter's gradient.
@@ -105,7 +107,8 @@ pub fn forward(
     let mut graph = Graph::new();
     let (batch, seq, layout) = (shape.batch, shape.seq, shape.layout);
     let mut encoder = Encoder::build_in(&mut graph, config, batch, seq, layout, training)?;
-    let mut heads = Vec::new();
+    let mut heads: Vec<ParameterSpec> = Vec::new();
+    let mut frozen = Vec::new();
     let mut built = Vec::with_capacity(objectives.len());
     for ((objective, names), &predictions) in objectives
         .iter_mut()
@@ -133,9 +136,12 @@ pub fn forward(
             training,
             features,
             parameters: Vec::new(),
+            heads: heads.clone(),
+            frozen: Vec::new(),
         };
         let result = objective.build(&mut cx);
         heads.append(&mut cx.parameters);
+        frozen.append(&mut cx.frozen);
         graph.pop_scope();
         built.push(result?);
     }
@@ -145,6 +151,7 @@ pub fn forward(
         graph,
         parameters,
         objectives: built,
+        frozen,
     })
 }
 

@@ -18,6 +18,7 @@ pub mod objective;
 pub mod optimizer;
 mod outcome;
 pub mod packing;
+mod prefetch;
 mod programs;
 mod rules;
 pub mod schedule;
@@ -27,13 +28,13 @@ mod trainer;
 pub mod window;
 
 pub use batch::{
-    BatchSource, Feature, PreparedBatch, SourceError, VocabularyFacts, Window, IGNORED,
+    Asks, BatchSource, Feature, Place, PreparedBatch, SourceError, VocabularyFacts, Window, IGNORED,
 };
 pub use compose::{compose, Stop};
 pub use error::TrainError;
 pub use files::FileError;
 pub use metrics::MetricsRow;
-pub use objective::{Objective, ObjectiveContext, ObjectiveGraph, PluginError};
+pub use objective::{FrozenState, Objective, ObjectiveContext, ObjectiveGraph, PluginError, Setup};
 pub use optimizer::{Optimizer, SlotSpec, Update, UpdateContext};
 pub use outcome::{Ending, NamedTensor, Outcome, TrainEvent};
 pub use schedule::Schedule;

@@ -31,6 +31,8 @@ pub struct MetricsRow {
     pub grad_norm: f64,
     /// Seconds since the trial began, those before a resume included.
     pub seconds: f64,
+    /// On training rows: seconds among them in which training waited for a batch.
+    pub data_seconds: Option<f64>,
 }
 
 impl MetricsRow {
@@ -49,6 +51,9 @@ impl MetricsRow {
         row.insert("learning_rate".into(), number(self.learning_rate));
         row.insert("grad_norm".into(), number(self.grad_norm));
         row.insert("seconds".into(), number(self.seconds));
+        if let Some(seconds) = self.data_seconds {
+            row.insert("data_seconds".into(), number(seconds));
+        }
         row
     }
 
@@ -147,6 +152,7 @@ mod tests {
             learning_rate: 1e-3,
             grad_norm: 2.0,
             seconds: 0.5,
+            data_seconds: Some(0.125),
         }
     }
 
@@ -155,7 +161,7 @@ mod tests {
         let mut r = row(3, 1.5);
         assert_eq!(
             Value::Object(r.to_json()).to_string(),
-            r#"{"step":3,"tokens":30,"loss":1.5,"mlm_loss":1.5,"learning_rate":0.001,"grad_norm":2.0,"seconds":0.5}"#
+            r#"{"step":3,"tokens":30,"loss":1.5,"mlm_loss":1.5,"learning_rate":0.001,"grad_norm":2.0,"seconds":0.5,"data_seconds":0.125}"#
         );
         r.split = Some(Split::Validation);
         r.loss = f64::NAN;

@@ -5,6 +5,7 @@
 //! plugins are found or called.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ablate_bert::{Encoder, ParameterSpec, Role};
 use ablate_graph::{Graph, GraphError, Tensor};
@@ -34,7 +35,11 @@ impl PluginError {
     }
 }
 
-/// A training objective. Called from one thread at a time, not always the same one.
+/// A training objective. An instance is called from one thread at a time, not always the same one.
+///
+/// Training uses two instances at once: the data hook of one prepares batches on the data thread,
+/// ahead of the step that runs, while the other builds graphs. So a hook may rely on the configuration
+/// and on what it is given, not on an earlier call of the other hook.
 pub trait Objective: Send {
     /// Short name: prefix of its metrics (`mlm` gives `mlm_loss`, `mlm_accuracy`) and of its inputs.
     fn name(&self) -> &str;
@@ -44,6 +49,33 @@ pub trait Objective: Send {
 
     /// Whether rows must be sentence pairs with `next_sentence_label`.
     fn needs_pairs(&self) -> bool;
+
+    /// Whether rows must be two segments that stood one behind the other, in order or swapped, with
+    /// `segment_order_label`.
+    fn needs_ordered_pairs(&self) -> bool {
+        false
+    }
+
+    /// Refuses a recipe in which it cannot work, before any batch or graph.
+    ///
+    /// # Errors
+    /// What is wrong with the recipe, and what to do.
+    fn check(&self, setup: &Setup<'_>) -> Result<(), PluginError> {
+        let _ = setup;
+        Ok(())
+    }
+
+    /// Whether the labels of a feature are token ids, for those who show batches.
+    fn predicts_tokens(&self, feature: &str) -> bool {
+        let _ = feature;
+        true
+    }
+
+    /// Another instance of the same configuration, as if both had been made at the start.
+    ///
+    /// # Errors
+    /// When the plugin refuses to make one.
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError>;
 
     /// Data hook: may change `input_ids` and writes `features`; returns its units in this micro-batch
     /// (masked tokens, pairs; 0 is allowed). Must be a function of the batch alone: the same batch
@@ -58,6 +90,23 @@ pub trait Objective: Send {
     /// # Errors
     /// When a node cannot be built.
     fn build(&mut self, cx: &mut ObjectiveContext<'_>) -> Result<ObjectiveGraph, PluginError>;
+}
+
+/// What a recipe says beside an objective's own configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// Names of all objectives, in the order in which their data hooks run.
+    pub objectives: &'a [String],
+    /// The place of this one among them.
+    pub index: usize,
+    /// The model's dropout rate on hidden states.
+    pub hidden_dropout: f64,
+    /// The model's dropout rate on attention probabilities.
+    pub attention_dropout: f64,
+    /// Tokens a row in training.
+    pub sequence_length: usize,
+    /// The tokens by id; `None` where the vocabulary will be trained and is not known yet.
+    pub vocabulary: Option<&'a [String]>,
 }
 
 /// What the graph hook of an objective works with.
@@ -81,25 +130,42 @@ pub struct ObjectiveContext<'a> {
     pub features: BTreeMap<String, Tensor>,
     /// Parameters that the objective has declared so far, see [`ObjectiveContext::parameter`].
     pub parameters: Vec<ParameterSpec>,
+    /// Parameters that the objectives before this one have declared.
+    pub heads: Vec<ParameterSpec>,
+    /// States that the objective has brought along, such as the weights of a teacher.
+    pub frozen: Vec<FrozenState>,
+}
+
+/// A state that no gradient and no update reaches. It is neither exported nor saved in checkpoints:
+/// whoever brings it can bring it again.
+#[derive(Clone, Debug)]
+pub struct FrozenState {
+    /// Name of the state in the graph; the same name has the same values in all graphs of a trial.
+    pub name: String,
+    /// Its values, row-major.
+    pub values: Arc<Vec<f32>>,
 }
 
 impl ObjectiveContext<'_> {
-    /// Declares a trained parameter of a head. Names are Hugging Face's (`cls.predictions.bias`).
+    /// Declares a trained parameter of a head. Names are Hugging Face's (`cls.predictions.bias`). The same
+    /// name, shape and role once more give the same parameter: so do two objectives share a head.
     ///
     /// # Errors
-    /// When the name is taken or the shape is not allowed.
+    /// When the name is taken by something else or the shape is not allowed.
     pub fn parameter(
         &mut self,
         name: &str,
         shape: &[usize],
         role: Role,
     ) -> Result<Tensor, GraphError> {
+        let spec = ParameterSpec::new(name, shape, role);
+        if self.parameters.contains(&spec) || self.heads.contains(&spec) {
+            if let Some(tensor) = self.graph.find_state(name) {
+                return Ok(tensor.clone());
+            }
+        }
         let tensor = self.graph.parameter(name, shape)?;
-        self.parameters.push(ParameterSpec {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            role,
-        });
+        self.parameters.push(spec);
         Ok(tensor)
     }
 }

@@ -50,6 +50,8 @@ pub struct Outcome {
     pub flops: f64,
     /// Seconds, evaluation included.
     pub seconds: f64,
+    /// Seconds among them in which training waited for a batch.
+    pub data_wait_seconds: f64,
     /// Last validation row; None when diverged or interrupted.
     pub validation: Option<MetricsRow>,
     /// Test row; None when diverged or interrupted.

@@ -170,11 +170,10 @@ mod tests {
                 .collect(),
             attention_mask: flat().map(|&m| m.into()).collect(),
             special_tokens_mask: flat().map(|m| !m).collect(),
-            next_sentence_label: None,
             example_ids: vec![0; masks.len()],
             row_keys: vec![0; masks.len()],
             vocabulary: Default::default(),
-            features: Default::default(),
+            ..PreparedBatch::default()
         }
     }
 

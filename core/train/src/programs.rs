@@ -3,7 +3,7 @@
 //! Owns which graph is compiled for which shape, and how a program is fed and read. Must not know the
 //! order of training.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use ablate_bert::{BertConfig, ParameterSpec};
 use ablate_compiler::{KernelTime, ProgramId, Session, SessionMemory};
@@ -13,7 +13,7 @@ use crate::error::TrainError;
 use crate::graphs::{self, ForwardShape};
 use crate::objective::Objective;
 use crate::optimizer::{Optimizer, SlotSpec};
-use crate::window::{grow, Labelled};
+use crate::prefetch::Ready;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
@@ -25,12 +25,12 @@ pub(crate) enum Mode {
     Evaluate,
 }
 
-#[derive(Clone)]
 struct Compiled {
     id: ProgramId,
     parameters: Vec<ParameterSpec>,
-    /// Names of the metrics of each objective.
-    metrics: Vec<Vec<String>>,
+    /// Outputs of each objective: its loss, then its metrics by name.
+    losses: Vec<String>,
+    metrics: Vec<Vec<(String, String)>>,
 }
 
 /// Sums over micro-batches: for each objective the loss and its metrics.
@@ -69,11 +69,12 @@ pub(crate) struct Programs {
     session: Box<dyn Session>,
     config: BertConfig,
     names: Vec<String>,
-    forward: HashMap<(Mode, ForwardShape), Compiled>,
+    /// A handful, so that looking through them costs less than making a key.
+    forward: Vec<((Mode, ForwardShape), Compiled)>,
     /// The optimizer's update graphs, by number.
     updates: Vec<ProgramId>,
-    /// Capacities in use: training, evaluation.
-    pub capacities: [Vec<usize>; 2],
+    /// Names of the states that objectives have brought along and that are set.
+    frozen: HashSet<String>,
 }
 
 impl Programs {
@@ -82,9 +83,9 @@ impl Programs {
             session,
             config,
             names,
-            forward: HashMap::new(),
+            forward: Vec::new(),
             updates: Vec::new(),
-            capacities: [Vec::new(), Vec::new()],
+            frozen: HashSet::new(),
         }
     }
 
@@ -111,49 +112,65 @@ impl Programs {
         Ok(self.session.state(name)?)
     }
 
-    /// Makes room for these micro-batches, growing the capacities where needed.
-    pub fn fit<'a>(&mut self, mode: Mode, batches: impl IntoIterator<Item = &'a Labelled>) {
-        let slot = usize::from(mode == Mode::Evaluate);
-        for batch in batches {
-            let limit = batch.batch.batch * batch.batch.seq;
-            self.capacities[slot] = grow(&self.capacities[slot], &batch.predictions(), limit);
-        }
-    }
-
+    /// Index of the program for a shape, compiled on first use.
     fn compiled(
         &mut self,
         objectives: &mut [Box<dyn Objective>],
         mode: Mode,
-        batch: &Labelled,
-    ) -> Result<Compiled, TrainError> {
-        let slot = usize::from(mode == Mode::Evaluate);
-        let key = (mode, ForwardShape::of(batch, &self.capacities[slot]));
-        if let Some(found) = self.forward.get(&key) {
-            return Ok(found.clone());
+        shape: &ForwardShape,
+    ) -> Result<usize, TrainError> {
+        let same = |((m, s), _): &((Mode, ForwardShape), Compiled)| *m == mode && s == shape;
+        if let Some(found) = self.forward.iter().position(same) {
+            return Ok(found);
         }
-        tracing::debug!(?mode, batch = key.1.batch, seq = key.1.seq, layout = ?key.1.layout, capacities = ?key.1.capacities, "compiling");
+        tracing::debug!(?mode, batch = shape.batch, seq = shape.seq, layout = ?shape.layout, capacities = ?shape.capacities, "compiling");
         let built = match mode {
-            Mode::First => graphs::gradient(&self.config, objectives, &key.1, false)?,
-            Mode::Accumulate => graphs::gradient(&self.config, objectives, &key.1, true)?,
-            Mode::Evaluate => graphs::evaluation(&self.config, objectives, &key.1)?,
+            Mode::First => graphs::gradient(&self.config, objectives, shape, false)?,
+            Mode::Accumulate => graphs::gradient(&self.config, objectives, shape, true)?,
+            Mode::Evaluate => graphs::evaluation(&self.config, objectives, shape)?,
         };
-        let metrics = built.metric_names();
+        let outputs = |(name, metrics): (&String, Vec<String>)| -> Vec<(String, String)> {
+            metrics
+                .into_iter()
+                .map(|metric| {
+                    let output = graphs::output_name(name, &metric);
+                    (metric, output)
+                })
+                .collect()
+        };
         let compiled = Compiled {
+            losses: self
+                .names
+                .iter()
+                .map(|name| graphs::output_name(name, "loss_sum"))
+                .collect(),
+            metrics: self
+                .names
+                .iter()
+                .zip(built.metric_names())
+                .map(outputs)
+                .collect(),
             parameters: built.parameters,
-            metrics,
             id: self.session.load(built.graph)?,
         };
-        self.forward.insert(key, compiled.clone());
-        Ok(compiled)
+        for state in built.frozen {
+            // Every graph brings its own; the values are the same.
+            if self.frozen.insert(state.name.clone()) {
+                self.session.set_state(&state.name, &state.values)?;
+            }
+        }
+        self.forward.push(((mode, shape.clone()), compiled));
+        Ok(self.forward.len() - 1)
     }
 
     /// Compiles the gradient program for a first micro-batch and says which parameters it trains.
     pub fn parameters(
         &mut self,
         objectives: &mut [Box<dyn Objective>],
-        batch: &Labelled,
+        shape: &ForwardShape,
     ) -> Result<Vec<ParameterSpec>, TrainError> {
-        Ok(self.compiled(objectives, Mode::First, batch)?.parameters)
+        let index = self.compiled(objectives, Mode::First, shape)?;
+        Ok(self.forward[index].1.parameters.clone())
     }
 
     /// Compiles the update programs.
@@ -172,34 +189,26 @@ impl Programs {
         Ok(all)
     }
 
-    /// Runs one micro-batch and adds what it puts out to `sums`. `scales` are fed to gradient
-    /// programs. Returns the floating-point operations.
+    /// Runs one micro-batch and adds what it puts out to `sums`. Returns the floating-point operations.
     pub fn run(
         &mut self,
         objectives: &mut [Box<dyn Objective>],
         mode: Mode,
-        batch: &Labelled,
-        scales: &[f64],
+        batch: &Ready,
         key: RandomKey,
         sums: &mut Sums,
     ) -> Result<f64, TrainError> {
-        let compiled = self.compiled(objectives, mode, batch)?;
-        let slot = usize::from(mode == Mode::Evaluate);
-        let mut feeds = batch.feeds(&self.names, &self.capacities[slot]);
-        if mode != Mode::Evaluate {
-            for (name, &scale) in self.names.iter().zip(scales) {
-                feeds.set(graphs::scale_name(name), vec![scale as f32]);
-            }
-        }
-        self.session.run(compiled.id, &feeds, key)?;
+        let index = self.compiled(objectives, mode, &batch.shape)?;
+        let compiled = &self.forward[index].1;
+        self.session.run(compiled.id, &batch.feeds, key)?;
         sums.loss.resize(self.names.len(), 0.0);
         sums.metrics.resize(self.names.len(), Vec::new());
         sums.units.resize(self.names.len(), 0.0);
-        for (i, name) in self.names.iter().enumerate() {
+        for (i, output) in compiled.losses.iter().enumerate() {
             sums.units[i] += batch.units[i];
-            sums.loss[i] += self.scalar(compiled.id, &graphs::output_name(name, "loss_sum"))?;
-            for metric in &compiled.metrics[i] {
-                let value = self.scalar(compiled.id, &graphs::output_name(name, metric))?;
+            sums.loss[i] += self.scalar(compiled.id, output)?;
+            for (metric, output) in &compiled.metrics[i] {
+                let value = self.scalar(compiled.id, output)?;
                 match sums.metrics[i].iter_mut().find(|(m, _)| m == metric) {
                     Some((_, sum)) => *sum += value,
                     None => sums.metrics[i].push((metric.clone(), value)),

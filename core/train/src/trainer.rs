@@ -5,15 +5,16 @@
 //!
 //! One iteration is one optimizer step: take the next window of random micro-batches, compute the
 //! cumulative loss (the weighted sum of the objectives' means over the window) and its gradient,
-//! update the parameters, ask the stopping rules.
+//! update the parameters, ask the stopping rules. The window has been prepared by the data thread
+//! while the step before ran.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use ablate_bert::ParameterSpec;
 use ablate_compiler::{KernelTime, SessionMemory};
 use ablate_graph::RandomKey;
 
-use crate::batch::BatchSource;
 use crate::checkpoint::{self, Progress, States};
 use crate::clock::Clock;
 use crate::diagnostics::{self, History, Point, WeightSigns};
@@ -22,12 +23,12 @@ use crate::metrics::{MetricsLog, MetricsRow};
 use crate::objective::Objective;
 use crate::optimizer::{Optimizer, SlotSpec};
 use crate::outcome::{Ending, NamedTensor, Outcome, TrainEvent};
+use crate::prefetch::{DataParts, Prefetcher};
 use crate::programs::{divide, Mode, Programs, Sums};
 use crate::rules::{Rules, Verdict};
 use crate::schedule::Schedule;
 use crate::setup::{Parts, TrainerConfig};
 use crate::stopping::{Event, Split};
-use crate::window::{label, label_window};
 
 /// A trial in progress.
 pub struct Trainer {
@@ -37,7 +38,7 @@ pub struct Trainer {
     optimizer: Box<dyn Optimizer>,
     schedule: Box<dyn Schedule>,
     rules: Rules,
-    source: Box<dyn BatchSource>,
+    data: Prefetcher,
     parameters: Vec<ParameterSpec>,
     slots: Vec<(String, SlotSpec)>,
     names: Vec<String>,
@@ -70,26 +71,28 @@ impl Trainer {
             }
         }
         let weights = objectives.iter().map(|o| o.weight()).collect();
+        let hooks = objectives.iter().map(|o| o.duplicate());
+        let hooks = hooks.collect::<Result<Vec<_>, _>>()?;
         let saved = match &config.checkpoint.path {
             Some(path) => checkpoint::read(path, &config.fingerprint)?,
             None => None,
         };
-        let mut programs = Programs::new(session, config.model.clone(), names.clone());
+        let mut capacities = [Vec::new(), Vec::new()];
         if let Some((progress, _)) = &saved {
-            programs.capacities = progress.capacities.clone();
+            source.restore(&progress.cursor)?;
+            capacities = progress.capacities.clone();
         }
-
-        // Features and shapes are known from the data alone, so look at the first window, then go back.
         let start = source.cursor();
-        let probe = label_window(&mut objectives, source.next_window()?)?.packed(config.packed);
-        source.restore(&start)?;
-        let Some(first) = probe.batches.first() else {
-            return Err(TrainError::Setup("the first window is empty".to_owned()));
-        };
-        if saved.is_none() {
-            programs.fit(Mode::First, &probe.batches);
-        }
-        let parameters = programs.parameters(&mut objectives, first)?;
+        let mut data = Prefetcher::start(DataParts {
+            source,
+            objectives: hooks,
+            capacities: capacities.clone(),
+            packed: config.packed,
+        })?;
+
+        // Features and shapes are known from the data alone, so look at the first window.
+        let mut programs = Programs::new(session, config.model.clone(), names.clone());
+        let parameters = programs.parameters(&mut objectives, &data.peek()?.batches[0].shape)?;
         let slots = programs.load_update(&parameters, &mut *optimizer, config.clip_norm)?;
 
         let mut trainer = Trainer {
@@ -99,12 +102,13 @@ impl Trainer {
                 tokens: 0,
                 flops: 0.0,
                 seconds: 0.0,
+                data_wait_seconds: 0.0,
                 learning_rate: 0.0,
                 grad_norm: 0.0,
                 cursor: start,
                 rules: Vec::new(),
                 metrics_length: 0,
-                capacities: programs.capacities.clone(),
+                capacities,
                 history: History::default(),
             },
             config,
@@ -113,7 +117,7 @@ impl Trainer {
             optimizer,
             schedule,
             rules: Rules::new(rules),
-            source,
+            data,
             parameters,
             slots,
             names,
@@ -169,7 +173,6 @@ impl Trainer {
                 }
             }
         }
-        self.source.restore(&progress.cursor)?;
         self.rules.load(&progress.rules)?;
         self.resumed = true;
         self.progress = progress;
@@ -310,15 +313,9 @@ impl Trainer {
 
     /// Gradient and update over the next window.
     fn one_step(&mut self, clock: &Clock) -> Result<MetricsRow, TrainError> {
-        let window = label_window(&mut self.objectives, self.source.next_window()?)?
-            .packed(self.config.packed);
-        let scales: Vec<f64> = self
-            .weights
-            .iter()
-            .zip(&window.units)
-            .map(|(w, &units)| if units > 0.0 { w / units } else { 0.0 })
-            .collect();
-        self.programs.fit(Mode::First, &window.batches);
+        let start = Instant::now();
+        let mut window = self.data.next()?;
+        let waited = start.elapsed().as_secs_f64();
         let mut sums = Sums::default();
         for (i, batch) in window.batches.iter().enumerate() {
             let mode = if i == 0 {
@@ -330,9 +327,9 @@ impl Trainer {
                 seed: self.config.seed,
                 step: self.progress.micro_step,
             };
-            let flops =
-                self.programs
-                    .run(&mut self.objectives, mode, batch, &scales, key, &mut sums)?;
+            let flops = self
+                .programs
+                .run(&mut self.objectives, mode, batch, key, &mut sums)?;
             self.progress.flops += flops;
             self.progress.micro_step += 1;
         }
@@ -344,6 +341,11 @@ impl Trainer {
             .run_update(&*self.optimizer, step, learning_rate)?;
         self.progress.step = step;
         self.progress.tokens += window.tokens;
+        self.progress.data_wait_seconds += waited;
+        self.progress.cursor = std::mem::take(&mut window.next);
+        let capacities = &window.batches[0].shape.capacities;
+        self.progress.capacities[0].clone_from(capacities);
+        self.data.recycle(window);
         self.progress.flops += flops;
         self.progress.learning_rate = learning_rate;
         self.progress.grad_norm = grad_norm;
@@ -372,6 +374,7 @@ impl Trainer {
             learning_rate: self.progress.learning_rate,
             grad_norm: self.progress.grad_norm,
             seconds: clock.seconds(),
+            data_seconds: split.is_none().then_some(self.progress.data_wait_seconds),
         }
     }
 
@@ -379,18 +382,17 @@ impl Trainer {
     fn evaluate(&mut self, split: Split, clock: &Clock) -> Result<Option<MetricsRow>, TrainError> {
         let mut sums = Sums::default();
         let mut any = false;
-        for batch in self.source.evaluation(split)? {
+        let batches = self.data.evaluation(split)?;
+        while let Some(batch) = batches.next()? {
             any = true;
-            let batch = label(&mut self.objectives, batch)?.packed(self.config.packed);
-            self.programs.fit(Mode::Evaluate, [&batch]);
             self.programs.run(
                 &mut self.objectives,
                 Mode::Evaluate,
                 &batch,
-                &[],
                 RandomKey::default(),
                 &mut sums,
             )?;
+            self.progress.capacities[1] = batch.shape.capacities;
         }
         if !any {
             return Ok(None);
@@ -450,9 +452,7 @@ impl Trainer {
             None => 0,
         };
         self.progress.seconds = clock.seconds();
-        self.progress.cursor = self.source.cursor();
         self.progress.rules = self.rules.save()?;
-        self.progress.capacities = self.programs.capacities.clone();
         let mut states = States::new();
         for tensor in self.tensors()? {
             states.insert(tensor.name, (tensor.shape, tensor.values));
@@ -494,6 +494,7 @@ impl Trainer {
             tokens: self.progress.tokens,
             flops: self.progress.flops,
             seconds: clock.seconds(),
+            data_wait_seconds: self.progress.data_wait_seconds,
             validation,
             test,
             diagnosis,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ablate_graph::Feeds;
 
-use crate::batch::{Feature, PreparedBatch, Window, IGNORED};
+use crate::batch::{Feature, Part, PreparedBatch, Window, IGNORED};
 use crate::objective::{Objective, PluginError};
 use crate::packing::Packing;
 
@@ -51,9 +51,20 @@ pub fn label(
 ) -> Result<Labelled, PluginError> {
     let mut features = Vec::with_capacity(objectives.len());
     let mut units = Vec::with_capacity(objectives.len());
+    batch.begin();
     for objective in objectives {
         batch.features.clear();
-        let n = objective.prepare(&mut batch)?;
+        let part = batch.asks.part(objective.name());
+        let n = match part {
+            Part::Asked | Part::Prepares => objective.prepare(&mut batch)?,
+            // Its labels must be there, for the graph reads them, but not one of them counts.
+            Part::Absent => {
+                let mut copy = batch.for_the_absent();
+                let n = objective.prepare(&mut copy)?;
+                batch.features = copy.features;
+                n
+            }
+        };
         let fail = |message: String| PluginError::new(objective.name(), "prepare", message);
         if !n.is_finite() || n < 0.0 {
             return Err(fail(format!(
@@ -82,8 +93,12 @@ pub fn label(
                 }
             }
         }
-        features.push(std::mem::take(&mut batch.features));
-        units.push(n);
+        let mut written = std::mem::take(&mut batch.features);
+        if part != Part::Asked {
+            written.values_mut().for_each(Feature::ignore);
+        }
+        features.push(written);
+        units.push(if part == Part::Asked { n } else { 0.0 });
     }
     Ok(Labelled {
         batch,
@@ -158,53 +173,58 @@ impl Labelled {
     /// All inputs of a graph built for these capacities.
     pub fn feeds(&self, names: &[String], capacities: &[usize]) -> Feeds {
         let mut feeds = Feeds::new();
+        self.fill(&mut feeds, names, capacities);
+        feeds
+    }
+
+    /// Puts all inputs of a graph built for these capacities into buffers that may have served before:
+    /// every element is written.
+    pub(crate) fn fill(&self, feeds: &mut Feeds, names: &[String], capacities: &[usize]) {
         match &self.packing {
-            Some(packing) => packing.fill(&self.batch, &mut feeds),
+            Some(packing) => packing.fill(&self.batch, feeds),
             None => {
-                feeds.set("input_ids", to_f32(&self.batch.input_ids));
-                feeds.set("token_type_ids", to_f32(&self.batch.token_type_ids));
-                feeds.set("attention_mask", to_f32(&self.batch.attention_mask));
+                let cells = self.batch.batch * self.batch.seq;
+                for (name, values) in [
+                    ("input_ids", &self.batch.input_ids),
+                    ("token_type_ids", &self.batch.token_type_ids),
+                    ("attention_mask", &self.batch.attention_mask),
+                ] {
+                    put(feeds.buffer(name, cells), values.iter().map(|&v| to_f32(v)));
+                }
             }
         }
         for ((features, name), &capacity) in self.features.iter().zip(names).zip(capacities) {
             let capacity = capacity.max(1);
             for (feature_name, feature) in features {
                 let input = |part: &str| input_name(name, &format!("{feature_name}.{part}"));
-                let labels = match feature {
+                match feature {
                     Feature::PerToken(labels) => {
-                        let at: Vec<(usize, i64)> = labels
-                            .iter()
-                            .copied()
-                            .enumerate()
-                            .filter(|(_, l)| *l != IGNORED)
-                            .collect();
-                        let mut positions = vec![0.0; capacity];
-                        let mut values = vec![0.0; capacity];
-                        let mut weights = vec![0.0; capacity];
-                        for (i, (position, value)) in at.into_iter().enumerate().take(capacity) {
-                            positions[i] = position as f32;
-                            values[i] = value as f32;
-                            weights[i] = 1.0;
-                        }
-                        feeds.set(input("positions"), positions);
-                        (values, weights)
+                        let labelled = || labels.iter().enumerate().filter(|(_, l)| **l != IGNORED);
+                        let positions = labelled().map(|(position, _)| position as f32);
+                        put(feeds.buffer(&input("positions"), capacity), positions);
+                        let values = labelled().map(|(_, &label)| to_f32(label));
+                        put(feeds.buffer(&input("values"), capacity), values);
+                        let weights = labelled().map(|_| 1.0);
+                        put(feeds.buffer(&input("weights"), capacity), weights);
                     }
-                    Feature::PerSequence(labels) => labels
-                        .iter()
-                        .map(|&l| {
-                            if l == IGNORED {
-                                (0.0, 0.0)
-                            } else {
-                                (l as f32, 1.0)
-                            }
-                        })
-                        .unzip(),
-                };
-                feeds.set(input("values"), labels.0);
-                feeds.set(input("weights"), labels.1);
+                    Feature::PerSequence(labels) => {
+                        let value = |&l: &i64| if l == IGNORED { 0.0 } else { to_f32(l) };
+                        let weight = |&l: &i64| if l == IGNORED { 0.0 } else { 1.0 };
+                        let values = feeds.buffer(&input("values"), labels.len());
+                        put(values, labels.iter().map(value));
+                        let weights = feeds.buffer(&input("weights"), labels.len());
+                        put(weights, labels.iter().map(weight));
+                    }
+                }
             }
         }
-        feeds
+    }
+}
+
+/// Writes the values to the front of the buffer and 0 behind them.
+fn put(buffer: &mut [f32], mut values: impl Iterator<Item = f32>) {
+    for element in buffer {
+        *element = values.next().unwrap_or(0.0);
     }
 }
 
@@ -213,9 +233,9 @@ pub(crate) fn input_name(objective: &str, feature: &str) -> String {
     format!("{objective}/{feature}")
 }
 
-fn to_f32(values: &[i64]) -> Vec<f32> {
+fn to_f32(value: i64) -> f32 {
     // Ids and masks are far below 2^24, where f32 stops holding every whole number.
-    values.iter().map(|&v| v as f32).collect()
+    value as f32
 }
 
 /// Capacities that hold `needed`: those in use where they suffice, else a new bucket with four

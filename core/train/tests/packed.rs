@@ -29,6 +29,9 @@ impl Objective for Odd {
     fn needs_pairs(&self) -> bool {
         false
     }
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Odd))
+    }
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {
         let label = |row: usize| match row < batch.rows {
             true => batch.input_ids[row * batch.seq] % 2,
@@ -266,6 +269,9 @@ impl Objective for Careless {
     }
     fn needs_pairs(&self) -> bool {
         false
+    }
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Careless))
     }
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {
         let mut labels = vec![IGNORED; batch.batch * batch.seq];

@@ -227,7 +227,7 @@ fn the_record_has_exactly_the_documented_keys() {
             )
         })
         .collect();
-    let train = "train: step tokens loss words_loss learning_rate grad_norm seconds";
+    let train = "train: step tokens loss words_loss learning_rate grad_norm seconds data_seconds";
     let held_out = |s: &str| {
         format!(
             "{s}: step tokens split loss words_loss words_count learning_rate grad_norm seconds"

@@ -15,24 +15,29 @@ mod grammar;
 mod lexicon;
 
 use ablate_random::Stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{DataError, Document, Result};
 
 /// Options of the generator, as `generator:` of a card has them. The same options give the same
 /// corpus on every machine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SampleOptions {
     /// Seed of the stream "data".
     pub seed: u64,
     /// Documents, copies and noise included.
+    #[schemars(range(min = 2, max = 10_000_000))]
     pub documents: usize,
     /// Topics; each brings [`sample_words_per_topic`] words of its own.
+    #[schemars(range(min = 1, max = 100))]
     pub topics: usize,
     /// Share of documents that repeat another document word for word.
+    #[schemars(range(min = 0.0, max = 0.5))]
     pub duplicates: f64,
     /// Share of documents whose words are drawn at random from all topics.
+    #[schemars(range(min = 0.0, max = 0.5))]
     pub noise: f64,
 }
 

@@ -120,7 +120,7 @@ impl BatchSource for SyntheticBatches {
             example_ids: vec![0; self.batch],
             row_keys: vec![0; self.batch],
             vocabulary: self.facts.clone(),
-            features: Default::default(),
+            ..PreparedBatch::default()
         };
         for row in 0..self.batch {
             self.row(self.position + row as u64, row, &mut batch);

@@ -9,7 +9,7 @@ Exit codes:
   0    done
   1    a trial failed, a check did not pass, or an error came up while running
   2    the recipe or the command line is wrong; nothing was run
-  3    interrupted (Ctrl-C); running trials are saved, the same command goes on
+  3    interrupted (Ctrl-C, SIGTERM, SIGHUP); running trials are saved, the same command goes on
   101  a defect of this program";
 
 /// To make this BERT better, should I work on the data or on the model? Pre-trains every arm of an
@@ -35,7 +35,7 @@ pub enum Command {
     Report(Report),
     /// Print a graph of a trial: luminal nodes, or the compiled program.
     Graph(Graph),
-    /// Check the gradient of every parameter by central differences.
+    /// Check the gradient of every parameter by difference quotients.
     Gradcheck(Gradcheck),
     /// Write or show the exact batches of the first steps.
     Batches(Batches),
@@ -43,8 +43,11 @@ pub enum Command {
     Bench(Bench),
     /// Show where the time and the memory of a trial's training step go.
     Profile(Profile),
-    /// Print the JSON Schema of recipes.
+    /// Print the JSON Schema of recipes, or of dataset cards.
     Schema {
+        /// The schema of dataset cards instead, for editors.
+        #[arg(long)]
+        card: bool,
         /// Shared libraries, or folders of them, whose plugins are to be in the schema.
         #[arg(long = "plugin", value_name = "PATH")]
         plugins: Vec<PathBuf>,

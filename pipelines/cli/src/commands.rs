@@ -29,7 +29,7 @@ pub fn dispatch(args: Args) -> u8 {
         Command::Batches(args) => inspect::batches(&args),
         Command::Bench(args) => measure::bench(&args),
         Command::Profile(args) => measure::profile(&args),
-        Command::Schema { plugins } => doctor::schema(&plugins),
+        Command::Schema { card, plugins } => doctor::schema(card, &plugins),
         Command::Doctor => doctor::doctor(),
         Command::Plugin { command } => plugin::plugin(&command),
         Command::Worker => worker::worker(),

@@ -247,7 +247,7 @@ fn key(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-fn source(source: &recipe::Source) -> Result<ablate_datasets::Source> {
+pub(crate) fn source(source: &recipe::Source) -> Result<ablate_datasets::Source> {
     serde_json::to_value(source)
         .and_then(serde_json::from_value)
         .map_err(|e| ExperimentError::Recipe(format!("data.source: {e}")))

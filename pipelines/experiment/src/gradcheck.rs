@@ -1,7 +1,7 @@
-//! `ablate gradcheck`: the analytic gradient of every parameter against central differences.
+//! `ablate gradcheck`: the analytic gradient of every parameter against difference quotients.
 //!
 //! Owns the small copy of a trial that is checked, and the table. Must not know how differences are
-//! taken; that is [`ablate_graph::gradcheck`].
+//! taken nor how exact they are; that is [`ablate_graph::gradcheck`].
 //!
 //! The graph is the one that training runs: the recipe's model and objectives, dropout included (its
 //! numbers are fixed by the key). Only sizes shrink, as the differences take hundreds of f64 runs, and the
@@ -21,23 +21,13 @@ use crate::batches::TrialBatches;
 use crate::data::DataSet;
 use crate::error::{ExperimentError, Result};
 use crate::model;
+use crate::objectives::pairs;
 use crate::plugins::Plugins;
 
-/// Largest relative error that passes. The constants of the graph are f32, which alone costs 1e-7.
+/// Largest relative error that passes, beyond what the difference quotients' own bounds explain. The
+/// constants of the graph are f32, which alone costs 1e-7, and a hundred times that where large terms
+/// cancel.
 pub const TOLERANCE: f64 = 1e-4;
-
-/// Differences below this part of the model's largest gradient are rounding: f64 differences of the
-/// loss are good to about 1e-10. A gradient that is zero in truth, such as that of the key biases (a
-/// constant added to all scores of a row leaves the softmax alone), can be told by nothing else.
-const ROUNDING: f64 = 1e-8;
-
-/// Largest relative error that passes where the absolute one is [`ROUNDING`]. In small models the query and
-/// key gradients are a millionth of the others: the differences then show two digits, not four.
-const COARSE: f64 = 0.05;
-
-/// Relative step of the differences. Larger than the default: attention's gradients are a ten-thousandth of
-/// the others, and with a smaller step they would drown in the rounding of the loss.
-const EPSILON: f64 = 1e-3;
 
 /// Sizes of the copy that is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +68,10 @@ pub struct Group {
     pub parameters: usize,
     /// Elements tried.
     pub checked: usize,
-    /// Largest relative error.
+    /// Largest relative error beyond the bounds of the quotients.
     pub error: f64,
+    /// Largest bound of a quotient, relative to the gradient: what the check can see.
+    pub resolution: f64,
     /// Root mean square of the gradient, the smallest of the group.
     pub gradient: f64,
     /// What the errors say.
@@ -89,9 +81,10 @@ pub struct Group {
 /// What the differences say of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Within [`TOLERANCE`], or as near as the rounding of the loss lets one see.
+    /// Within [`TOLERANCE`].
     Right,
-    /// Gradient and difference are both zero but for rounding.
+    /// Gradient and quotient are both zero within the quotient's bound, such as those of the key biases:
+    /// a constant added to all scores of a row leaves the softmax alone.
     Zero,
     /// Neither.
     Wrong,
@@ -154,7 +147,7 @@ pub fn run(
     config.validate()?;
 
     let mut objectives = plugins.objectives(&recipe.objectives)?;
-    let pairs = objectives.iter().any(|o| o.needs_pairs());
+    let pairs = pairs(&objectives)?;
     let small = DataSet {
         sequence_length: seq,
         evaluation_length: seq,
@@ -182,20 +175,20 @@ pub fn run(
         feeds.set(scale_name(objective.name()), vec![scale as f32]);
     }
     let pairs = gradient_outputs(&mut built.graph, &loss)?;
-    let states: BTreeMap<String, Vec<f64>> = built
+    let double = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect();
+    let mut states: BTreeMap<String, Vec<f64>> = built
         .parameters
         .iter()
         .map(|spec| {
             let values = config.initial_values(spec, &plan.init, seed);
-            (
-                spec.name.clone(),
-                values.into_iter().map(f64::from).collect(),
-            )
+            (spec.name.clone(), double(&values))
         })
         .collect();
+    let frozen = built.frozen.iter();
+    states.extend(frozen.map(|s| (s.name.clone(), double(&s.values))));
     let options = Options {
         samples_per_tensor: shrink.samples,
-        epsilon: EPSILON,
+        ..Options::default()
     };
     let key = RandomKey { seed, step: 0 };
     let rows = check(&built.graph, "loss", &pairs, &states, &feeds, key, options)?;
@@ -207,16 +200,12 @@ pub fn run(
 }
 
 fn group(rows: &[GradcheckRow]) -> Vec<Group> {
-    let largest = rows.iter().fold(0.0, |m: f64, r| m.max(r.gradient_rms));
     let mut groups: Vec<Group> = Vec::new();
     for row in rows {
         let name = group_name(&row.parameter);
-        let rounding = row.max_absolute_error <= ROUNDING * largest;
-        let verdict = if rounding && row.gradient_rms <= ROUNDING * largest {
+        let verdict = if row.zero {
             Verdict::Zero
-        } else if row.max_relative_error <= TOLERANCE
-            || (rounding && row.max_relative_error <= COARSE)
-        {
+        } else if row.max_relative_error <= TOLERANCE {
             Verdict::Right
         } else {
             Verdict::Wrong
@@ -226,6 +215,7 @@ fn group(rows: &[GradcheckRow]) -> Vec<Group> {
                 group.parameters += 1;
                 group.checked += row.checked;
                 group.error = worse(group.error, row.max_relative_error);
+                group.resolution = worse(group.resolution, row.resolution);
                 group.gradient = group.gradient.min(row.gradient_rms);
                 if verdict == Verdict::Wrong || group.verdict == Verdict::Zero {
                     group.verdict = verdict;
@@ -236,6 +226,7 @@ fn group(rows: &[GradcheckRow]) -> Vec<Group> {
                 parameters: 1,
                 checked: row.checked,
                 error: row.max_relative_error,
+                resolution: row.resolution,
                 gradient: row.gradient_rms,
                 verdict,
             }),
@@ -336,44 +327,40 @@ mod tests {
         assert_eq!(group_name("cls.predictions.bias"), "cls.predictions.bias");
     }
 
-    fn row(parameter: &str, gradient: f64, absolute: f64, relative: f64) -> GradcheckRow {
+    fn row(parameter: &str, error: f64, zero: bool) -> GradcheckRow {
         GradcheckRow {
             parameter: parameter.to_owned(),
             elements: 1,
             checked: 1,
-            max_relative_error: relative,
-            max_absolute_error: absolute,
-            gradient_rms: gradient,
+            max_relative_error: error,
+            resolution: 1e-8,
+            zero,
+            max_absolute_error: error,
+            gradient_rms: 1.0,
             worst: 0,
-            analytic: gradient,
-            numeric: gradient,
+            analytic: 1.0,
+            numeric: 1.0,
         }
     }
 
     #[test]
-    fn a_hole_is_wrong_and_a_true_zero_is_not() {
-        let verdict = |r: GradcheckRow| {
-            let groups = group(&[row("large", 0.1, 1e-9, 1e-8), r]);
-            groups[1].verdict
-        };
-        assert_eq!(verdict(row("a", 0.1, 1e-9, 1e-8)), Verdict::Right);
-        // The gradient says nothing, the difference does: an untrained parameter.
-        assert_eq!(verdict(row("a", 0.0, 1e-5, 1.0)), Verdict::Wrong);
-        assert_eq!(verdict(row("a", 1e-20, 5e-11, 1.0)), Verdict::Zero);
-        assert_eq!(verdict(row("a", 0.1, 1e-2, 0.1)), Verdict::Wrong);
-        // Far below the others: two digits are all that the differences have, but those they have.
-        assert_eq!(verdict(row("a", 1e-7, 5e-10, 5e-3)), Verdict::Right);
-        assert_eq!(verdict(row("a", 1e-7, 1e-8, 0.1)), Verdict::Wrong);
-        assert_eq!(verdict(row("a", 4e-9, 9e-10, 0.2)), Verdict::Wrong);
-        assert_eq!(verdict(row("a", 0.1, f64::NAN, f64::NAN)), Verdict::Wrong);
+    fn only_what_is_beyond_the_bounds_is_wrong() {
+        let verdict = |r: GradcheckRow| group(&[r])[0].verdict;
+        assert_eq!(verdict(row("a", 0.0, false)), Verdict::Right);
+        assert_eq!(verdict(row("a", 9e-5, false)), Verdict::Right);
+        assert_eq!(verdict(row("a", 0.0, true)), Verdict::Zero);
+        assert_eq!(verdict(row("a", 2e-4, false)), Verdict::Wrong);
+        // The gradient says nothing, the quotient does: an untrained parameter.
+        assert_eq!(verdict(row("a", 1.0, false)), Verdict::Wrong);
+        assert_eq!(verdict(row("a", f64::NAN, false)), Verdict::Wrong);
     }
 
     #[test]
     fn one_wrong_layer_spoils_its_group() {
         let groups = group(&[
-            row("l.0.b", 1e-20, 1e-12, 1.0),
-            row("l.1.b", 0.1, 0.1, 1.0),
-            row("l.2.b", 0.1, 1e-9, 1e-8),
+            row("l.0.b", 0.0, true),
+            row("l.1.b", 1.0, false),
+            row("l.2.b", 1e-8, false),
         ]);
         assert_eq!(groups.len(), 1);
         assert_eq!(groups[0].verdict, Verdict::Wrong);

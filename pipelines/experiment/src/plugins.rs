@@ -10,7 +10,7 @@ use ablate_host::{CatalogueEntry, Kind, OperatorPlugin, Origin, Registry};
 use ablate_recipe::{self as recipe, Catalog, ConfigProblem};
 use ablate_train::{
     compose, Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch,
-    Schedule, Stop, StoppingRule,
+    Schedule, Setup, Stop, StoppingRule,
 };
 use ablate_validator::probe::Prober;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ use serde_json::Value;
 
 use crate::environment::Library;
 use crate::error::Result;
+use crate::inputs;
+use crate::objectives;
 
 /// Something of a loaded library that a trial uses, for its record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,6 +228,7 @@ impl Plugins {
             };
             names.insert(entry.name.clone(), entry.schema.clone());
         }
+        inputs::add(&mut catalog);
         let registry = self.registry.clone();
         let elsewhere = self.clone();
         catalog.check = Some(Arc::new(move |kind, name: &str, config: &Value| {
@@ -237,6 +240,8 @@ impl Plugins {
             };
             result.map_err(|message| ConfigProblem { key: None, message })
         }));
+        let registry = self.registry.clone();
+        catalog.check_together = Some(Arc::new(move |one| objectives::problems(&registry, one)));
         catalog
     }
 
@@ -367,6 +372,25 @@ impl Objective for Weighted {
 
     fn needs_pairs(&self) -> bool {
         self.inner.needs_pairs()
+    }
+
+    fn needs_ordered_pairs(&self) -> bool {
+        self.inner.needs_ordered_pairs()
+    }
+
+    fn check(&self, setup: &Setup<'_>) -> std::result::Result<(), PluginError> {
+        self.inner.check(setup)
+    }
+
+    fn predicts_tokens(&self, feature: &str) -> bool {
+        self.inner.predicts_tokens(feature)
+    }
+
+    fn duplicate(&self) -> std::result::Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Weighted {
+            inner: self.inner.duplicate()?,
+            weight: self.weight,
+        }))
     }
 
     fn prepare(&mut self, batch: &mut PreparedBatch) -> std::result::Result<f64, PluginError> {

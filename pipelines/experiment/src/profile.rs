@@ -30,7 +30,7 @@ pub fn run(
     steps: usize,
 ) -> Result<Measurement> {
     let plan = model::plan(&recipe.model.bert, data)?;
-    let (mut config, mut parts) = parts(recipe, &plan, data, seed, backend, plugins)?;
+    let (mut config, mut parts) = parts(recipe, recipe, &plan, data, seed, backend, plugins)?;
     config.evaluate_every = None;
     parts.rules.clear();
     let plan = Plan {

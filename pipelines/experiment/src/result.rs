@@ -47,6 +47,8 @@ pub struct TrialResult {
     pub flops: f64,
     /// Seconds, evaluation included.
     pub seconds: f64,
+    /// Seconds among them in which training waited for a batch; evaluation is not counted.
+    pub data_wait_seconds: f64,
     /// Trained parameters.
     pub parameters: u64,
     /// Held-out metrics at the end; null when there is no such split or the trial did not finish.

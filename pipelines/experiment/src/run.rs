@@ -337,6 +337,7 @@ fn failure(
         tokens: last.tokens,
         flops: 0.0,
         seconds: last.seconds,
+        data_wait_seconds: 0.0,
         parameters: last.parameters,
         validation: None,
         test: None,

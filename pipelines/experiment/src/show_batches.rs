@@ -3,18 +3,20 @@
 //! Owns the tensors' names and shapes and the text form. Must not know the trainer's loop beyond its
 //! windows: it takes them from the same source and labels them by the same hooks.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use ablate_datasets::Tokenizer;
 use ablate_recipe::Recipe;
 use ablate_train::files::write_bytes;
 use ablate_train::window::{label_window, LabelledWindow};
-use ablate_train::{BatchSource, Feature, IGNORED};
+use ablate_train::{BatchSource, Feature, PreparedBatch, IGNORED};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::batches::TrialBatches;
 use crate::data::DataSet;
 use crate::error::{ExperimentError, Result};
+use crate::objectives::pairs;
 use crate::plugins::Plugins;
 
 /// The windows of the first steps.
@@ -23,6 +25,8 @@ pub struct StepBatches {
     pub windows: Vec<LabelledWindow>,
     /// Names of the objectives.
     objectives: Vec<String>,
+    /// Features of each objective whose labels are token ids.
+    tokens: Vec<BTreeSet<String>>,
     /// Rows of a step: batch size times accumulation.
     rows: usize,
     seq: usize,
@@ -40,13 +44,23 @@ pub fn collect(
     steps: usize,
 ) -> Result<StepBatches> {
     let mut objectives = plugins.objectives(&recipe.objectives)?;
-    let pairs = objectives.iter().any(|o| o.needs_pairs());
+    let pairs = pairs(&objectives)?;
     let train = &recipe.train;
     let mut source = TrialBatches::new(data, pairs, train.batch_size, train.accumulate, seed)?;
     let windows = (0..steps)
         .map(|_| Ok(label_window(&mut objectives, source.next_window()?)?))
         .collect::<Result<Vec<_>>>()?;
+    let written = windows.first().and_then(|w| w.batches.first());
+    let tokens = objectives
+        .iter()
+        .zip(written.iter().flat_map(|b| &b.features))
+        .map(|(o, features)| {
+            let names = features.keys().filter(|name| o.predicts_tokens(name));
+            names.cloned().collect()
+        })
+        .collect();
     Ok(StepBatches {
+        tokens,
         windows,
         objectives: objectives.iter().map(|o| o.name().to_owned()).collect(),
         rows: train.batch_size * train.accumulate,
@@ -63,7 +77,8 @@ struct Stacked {
 
 impl StepBatches {
     /// Writes int64 tensors stacked over the steps: `input_ids`, `token_type_ids`, `attention_mask`
-    /// and `labels` `[steps, batch, seq]`, `next_sentence_label` `[steps, batch]` when rows are pairs.
+    /// and `labels` `[steps, batch, seq]`, `next_sentence_label` or `segment_order_label` `[steps, batch]` when rows are
+    /// pairs.
     ///
     /// `batch` counts all micro-batches of a step; the missing rows of a partial window are padding
     /// with labels -100. `labels` are those of the first objective that writes per-token labels; other
@@ -129,9 +144,12 @@ impl StepBatches {
                         })
                         .collect()
                 };
-                let pair_labels = first.and_then(|b| b.batch.next_sentence_label.as_ref());
-                if matches!(feature, Feature::PerSequence(v) if Some(v) == pair_labels) {
-                    // The same numbers as `next_sentence_label` below.
+                let pair_labels = [
+                    first.and_then(|b| b.batch.next_sentence_label.as_ref()),
+                    first.and_then(|b| b.batch.segment_order_label.as_ref()),
+                ];
+                if matches!(feature, Feature::PerSequence(v) if pair_labels.contains(&Some(v))) {
+                    // The same numbers as those of the rows below.
                     continue;
                 }
                 let long = format!("{}.{name}", self.objectives[i]);
@@ -148,22 +166,23 @@ impl StepBatches {
                 });
             }
         }
-        if first.is_some_and(|b| b.batch.next_sentence_label.is_some()) {
+        type Labels = fn(&PreparedBatch) -> &Option<Vec<i64>>;
+        let pair_labels: [(&str, Labels); 2] = [
+            ("next_sentence_label", |b| &b.next_sentence_label),
+            ("segment_order_label", |b| &b.segment_order_label),
+        ];
+        for (name, labels) in pair_labels {
+            if first.is_none_or(|b| labels(&b.batch).is_none()) {
+                continue;
+            }
             let of = |w: &LabelledWindow| -> Vec<i64> {
-                w.batches
-                    .iter()
-                    .flat_map(|b| b.batch.next_sentence_label.clone().unwrap_or_default())
+                let batches = w.batches.iter();
+                batches
+                    .flat_map(|b| labels(&b.batch).clone().unwrap_or_default())
                     .collect()
             };
             let shape = vec![steps, self.rows];
-            tensors.push(stack(
-                "next_sentence_label",
-                &self.windows,
-                shape,
-                self.rows,
-                IGNORED,
-                &of,
-            ));
+            tensors.push(stack(name, &self.windows, shape, self.rows, IGNORED, &of));
         }
         tensors
     }
@@ -221,9 +240,23 @@ impl StepBatches {
             .map(|i| piece(batch.input_ids[i]))
             .collect();
         text.push_str(&format!("  reads: {}\n", words.join(" ")));
-        for (name, features) in self.objectives.iter().zip(&labelled.features) {
+        let named = self.objectives.iter().zip(&self.tokens);
+        for ((name, tokens), features) in named.zip(&labelled.features) {
             for (feature, values) in features {
                 match values {
+                    Feature::PerToken(labels) if !tokens.contains(feature) => {
+                        let other: Vec<String> = cells
+                            .clone()
+                            .filter(|&i| labels[i] != IGNORED && labels[i] != 0)
+                            .map(|i| {
+                                let (at, read) = (i - cells.start, piece(batch.input_ids[i]));
+                                format!("{at}: {read} = {}", labels[i])
+                            })
+                            .collect();
+                        let (all, labels) = (other.join(", "), &labels[cells.clone()]);
+                        let zeros = labels.iter().filter(|l| **l == 0).count();
+                        text.push_str(&format!("  {name} {feature}: {all}; 0 for {zeros} more\n"));
+                    }
                     Feature::PerToken(labels) => {
                         let wanted: Vec<String> = cells
                             .clone()
@@ -252,6 +285,14 @@ impl StepBatches {
                 _ => "no pair",
             };
             text.push_str(&format!("  next sentence: {} ({meaning})\n", labels[row]));
+        }
+        if let Some(labels) = &batch.segment_order_label {
+            let meaning = match labels[row] {
+                0 => "the segments are in order",
+                1 => "the segments are swapped",
+                _ => "no pair",
+            };
+            text.push_str(&format!("  segment order: {} ({meaning})\n", labels[row]));
         }
         text.push('\n');
     }

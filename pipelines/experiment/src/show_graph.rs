@@ -12,6 +12,7 @@ use crate::batches::TrialBatches;
 use crate::data::DataSet;
 use crate::error::{ExperimentError, Result};
 use crate::model;
+use crate::objectives::pairs;
 use crate::plugins::Plugins;
 
 /// A graph of a trial.
@@ -40,7 +41,7 @@ pub fn text(
 ) -> Result<String> {
     let plan = model::plan(&recipe.model.bert, data)?;
     let mut objectives = plugins.objectives(&recipe.objectives)?;
-    let pairs = objectives.iter().any(|o| o.needs_pairs());
+    let pairs = pairs(&objectives)?;
     let mut source = TrialBatches::new(data, pairs, recipe.train.batch_size, 1, seed)?;
     let window = label_window(&mut objectives, source.next_window()?)?.packed(recipe.train.packed);
     let first = window

@@ -18,6 +18,7 @@ use crate::data::{hex, DataSet};
 use crate::error::Result;
 use crate::events::{Event, Progress};
 use crate::model::{self, ModelPlan};
+use crate::objectives::{check, pairs, yardstick};
 use crate::plugins::Plugins;
 use crate::result::{metrics, Status, TrialResult};
 use crate::store::TrialStore;
@@ -49,8 +50,9 @@ pub(crate) fn fingerprint(arm: &Recipe, baseline: &Recipe, plugins: &Plugins) ->
     let mut settings = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "data": arm.data,
-        // What is held out, and the tokenizer, come from the baseline.
+        // What is held out, and the tokenizer, come from the baseline; so does what is asked there.
         "baseline_data": baseline.data,
+        "baseline_objectives": baseline.objectives.iter().map(|o| &o.name).collect::<Vec<_>>(),
         "model": arm.model,
         "objectives": arm.objectives,
         "optimizer": arm.optimizer,
@@ -86,6 +88,7 @@ pub(crate) fn total_steps(recipe: &Recipe) -> Option<u64> {
 /// Everything that [`Trainer::new`] needs, without touching the disk.
 pub(crate) fn parts(
     recipe: &Recipe,
+    baseline: &Recipe,
     plan: &ModelPlan,
     data: &DataSet,
     seed: u64,
@@ -93,14 +96,16 @@ pub(crate) fn parts(
     plugins: &Plugins,
 ) -> Result<(TrainerConfig, Parts)> {
     let objectives = plugins.objectives(&recipe.objectives)?;
-    let pairs = objectives.iter().any(|o| o.needs_pairs());
+    check(&objectives, &plan.config, data)?;
     let source = TrialBatches::new(
         data,
-        pairs,
+        pairs(&objectives)?,
         recipe.train.batch_size,
         recipe.train.accumulate,
         seed,
     )?;
+    let yardstick = yardstick(&objectives, &plugins.objectives(&baseline.objectives)?)?;
+    let source = source.measured_by(&yardstick)?;
     let config = TrainerConfig {
         model: plan.config.clone(),
         init: plan.init,
@@ -140,6 +145,7 @@ pub(crate) fn run(
     let plan = model::plan(&recipe.model.bert, data)?;
     let (mut config, parts) = parts(
         recipe,
+        baseline,
         &plan,
         data,
         input.seed,
@@ -246,6 +252,7 @@ fn result(
         tokens: outcome.tokens,
         flops: outcome.flops,
         seconds: outcome.seconds,
+        data_wait_seconds: outcome.data_wait_seconds,
         parameters,
         validation: outcome.validation.as_ref().map(metrics),
         test: outcome.test.as_ref().map(metrics),

@@ -128,6 +128,7 @@ pub(crate) struct Row {
     learning_rate: Option<f64>,
     grad_norm: Option<f64>,
     seconds: f64,
+    data_seconds: Option<f64>,
 }
 
 fn finite(value: f64) -> Option<f64> {
@@ -149,6 +150,7 @@ impl From<&MetricsRow> for Row {
             learning_rate: finite(row.learning_rate),
             grad_norm: finite(row.grad_norm),
             seconds: row.seconds,
+            data_seconds: row.data_seconds,
         }
     }
 }
@@ -166,6 +168,7 @@ impl From<Row> for MetricsRow {
             learning_rate: number(row.learning_rate),
             grad_norm: number(row.grad_norm),
             seconds: row.seconds,
+            data_seconds: row.data_seconds,
         }
     }
 }
@@ -209,6 +212,7 @@ mod tests {
             learning_rate: 1e-3,
             grad_norm: 2.0,
             seconds: 0.5,
+            data_seconds: Some(0.125),
         };
         let text = serde_json::to_string(&Message::Step(Row::from(&row))).unwrap();
         let Message::Step(back) = serde_json::from_str(&text).unwrap() else {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
+use ablate_datasets::Pairs;
 use ablate_experiment::{
     run, DataStore, Event, ExperimentError, Plugins, Progress, RunOptions, RunSummary, Silent,
     TrialBatches,
@@ -244,7 +245,8 @@ fn a_cursor_continues_with_the_same_batches_and_held_out_ones_never_change() {
     let fixture = Fixture::new("");
     let (loaded, plugins) = fixture.load(&[]);
     let store = DataStore::new(&loaded.recipe.data, PathBuf::new(), &plugins).unwrap();
-    let batches = |seed| TrialBatches::new(store.baseline(), true, 4, 2, seed).unwrap();
+    let batches =
+        |seed| TrialBatches::new(store.baseline(), Pairs::NextSentence, 4, 2, seed).unwrap();
     let mut first = batches(1);
     for _ in 0..5 {
         first.next_window().unwrap();

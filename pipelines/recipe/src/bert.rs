@@ -13,7 +13,9 @@ use crate::{
 
 impl Checks<'_> {
     /// Fills the network's numbers and checks them against each other.
-    pub(crate) fn bert(&mut self, value: &mut Value) {
+    ///
+    /// `vocabulary`: entries of the tokenizer, where it is a file.
+    pub(crate) fn bert(&mut self, value: &mut Value, vocabulary: Option<usize>) {
         let sequence = whole(value, "data.sequence_length");
         let trains_tokenizer = at(value, "data.tokenizer.wordpiece").is_some();
         let Some(bert) = value
@@ -48,7 +50,7 @@ impl Checks<'_> {
                 }
             }
         } else if checkpoint {
-            self.checkpoint(bert, &written);
+            self.checkpoint(bert, &written, vocabulary);
             if trains_tokenizer {
                 self.warn(
                     "model.bert.huggingface",
@@ -124,8 +126,13 @@ impl Checks<'_> {
         }
     }
 
-    /// Takes the shape from a checkpoint's config.json.
-    fn checkpoint(&mut self, bert: &mut Value, written: &dyn Fn(&str) -> bool) {
+    /// Takes the shape from a checkpoint's config.json, and lets the model crate look at its weights.
+    fn checkpoint(
+        &mut self,
+        bert: &mut Value,
+        written: &dyn Fn(&str) -> bool,
+        vocabulary: Option<usize>,
+    ) {
         const PATH: &str = "model.bert.huggingface";
         let Some(folder) = bert
             .get("huggingface")
@@ -202,6 +209,27 @@ impl Checks<'_> {
         if let Some(eps) = config.get("layer_norm_eps").filter(|e| e.is_number()) {
             if !written("layer_norm_eps") {
                 bert["layer_norm_eps"] = eps.clone();
+            }
+        }
+        // One cause, one message.
+        if let (false, Some(check)) = (self.wrong(PATH), self.catalog.check_checkpoint.clone()) {
+            match check(&found) {
+                Ok(entries) if vocabulary.is_some_and(|n| n > entries) => {
+                    let own = found.join("tokenizer.json");
+                    self.error_of(
+                        &["data.tokenizer.file", PATH],
+                        format!(
+                            "the tokenizer has {} entries, but the checkpoint `{folder}` has {entries} word embeddings",
+                            vocabulary.unwrap_or_default()
+                        ),
+                        format!("use its own: data.tokenizer: {{file: {}}}", own.display()),
+                    );
+                }
+                Ok(_) => {}
+                Err(message) => {
+                    let message = format!("the checkpoint `{folder}` cannot be used: {message}");
+                    self.error(PATH, message, "export or download the checkpoint again");
+                }
             }
         }
     }

@@ -6,12 +6,12 @@
 //! Works on a value from which what was wrong has been left out, so every rule first asks whether
 //! its numbers are there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
 
 use crate::{
-    catalog::{Catalog, Kind},
+    catalog::{Catalog, Kind, Together},
     files::Finder,
     recipe::is_card,
     schema::TOTAL_STEPS,
@@ -25,6 +25,7 @@ pub(crate) struct Checks<'a> {
     pub tree: &'a Node,
     pub finder: &'a Finder,
     pub catalog: &'a Catalog,
+    pub wrong_cards: &'a [PathBuf],
     pub problems: &'a mut Vec<Problem>,
 }
 
@@ -54,12 +55,14 @@ impl Checks<'_> {
         self.plugins(value);
         self.source(value);
         self.source_itself(value);
-        self.tokenizer(value);
+        let vocabulary = self.tokenizer(value);
         self.split(value);
-        self.bert(value);
+        self.bert(value, vocabulary);
         self.objectives(value);
         self.schedule(value);
+        self.component_paths(value);
         self.components(value);
+        self.together(value);
     }
 
     fn span(&self, path: &str) -> Span {
@@ -157,7 +160,10 @@ impl Checks<'_> {
         let Some(check) = self.catalog.check_source.clone() else {
             return;
         };
-        if self.wrong("data.source") {
+        let written = at(value, "data.source").and_then(Value::as_str);
+        let told =
+            written.is_some_and(|path| self.wrong_cards.iter().any(|c| c == Path::new(path)));
+        if told || self.wrong("data.source") {
             return;
         }
         let source = at(value, "data.source").map(|s| serde_json::from_value(s.clone()));
@@ -171,18 +177,32 @@ impl Checks<'_> {
         }
     }
 
-    fn tokenizer(&mut self, value: &mut Value) {
+    /// Finds and looks at a tokenizer file; gives the entries of its vocabulary.
+    fn tokenizer(&mut self, value: &mut Value) -> Option<usize> {
+        const PATH: &str = "data.tokenizer.file";
         let file = value
             .get_mut("data")
             .and_then(|d| d.get_mut("tokenizer"))
             .and_then(|t| t.get_mut("file"));
-        if let Some(Value::String(path)) = file {
-            match self.finder.path(path) {
-                Ok(found) => *path = found.to_string_lossy().into_owned(),
-                Err(missing) => {
-                    let message = format!("the tokenizer file `{path}` does not exist");
-                    self.error("data.tokenizer.file", message, missing.help);
-                }
+        let Some(Value::String(path)) = file else {
+            return None;
+        };
+        let found = match self.finder.path(path) {
+            Ok(found) => found,
+            Err(missing) => {
+                let message = format!("the tokenizer file `{path}` does not exist");
+                self.error(PATH, message, missing.help);
+                return None;
+            }
+        };
+        *path = found.to_string_lossy().into_owned();
+        let check = self.catalog.check_tokenizer.clone()?;
+        match check(&found) {
+            Ok(entries) => Some(entries),
+            Err(message) => {
+                let help = "a tokenizer is a vocab.txt or a tokenizer.json of WordPiece";
+                self.error(PATH, format!("`{PATH}` cannot be used: {message}"), help);
+                None
             }
         }
     }
@@ -328,6 +348,78 @@ impl Checks<'_> {
                 "no stopping rule bounds the number of steps, so a trial may never end",
                 "add max_steps: {steps: ...}",
             );
+        }
+    }
+
+    /// Finds the files that configs of objectives name.
+    fn component_paths(&mut self, value: &mut Value) {
+        let list = value.get_mut("objectives").and_then(Value::as_array_mut);
+        for item in list.into_iter().flatten() {
+            let one = item.as_object_mut().and_then(|map| map.iter_mut().next());
+            let Some((name, Value::Object(config))) = one else {
+                continue;
+            };
+            let Some(schema) = self.catalog.objectives.get(name.as_str()) else {
+                continue;
+            };
+            let is_path = |key: &str| {
+                let property = schema.get("properties").and_then(|p| p.get(key));
+                property.and_then(|p| p.get("format")) == Some(&json!("path"))
+            };
+            for (key, text) in config.iter_mut().filter(|(key, _)| is_path(key)) {
+                let Value::String(path) = text else { continue };
+                match self.finder.path(path) {
+                    Ok(found) => *path = found.to_string_lossy().into_owned(),
+                    Err(missing) => {
+                        let at = format!("objectives.{name}.{key}");
+                        let message = format!("`{key}` of `{name}`: `{path}` does not exist");
+                        self.error(&at, message, missing.help);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets the objectives look at each other and at the rest of the recipe.
+    fn together(&mut self, value: &Value) {
+        let Some(check) = self.catalog.check_together.clone() else {
+            return;
+        };
+        let rest = [
+            "objectives",
+            "model",
+            "data.tokenizer",
+            "data.sequence_length",
+        ];
+        if rest.iter().any(|path| self.wrong(path)) {
+            return;
+        }
+        let number = |path: &str| at(value, path).and_then(Value::as_f64);
+        let (Some(hidden_dropout), Some(attention_dropout), Some(length)) = (
+            number("model.bert.dropout"),
+            number("model.bert.attention_dropout"),
+            whole(value, "data.sequence_length"),
+        ) else {
+            return;
+        };
+        let all = entries(value, "objectives");
+        let own = |name, config| own_config(self.catalog, Kind::Objective, name, config);
+        let problems = check(&Together {
+            objectives: all.iter().map(|(n, c)| (*n, own(n, c))).collect(),
+            hidden_dropout,
+            attention_dropout,
+            sequence_length: length as usize,
+            tokenizer: at(value, "data.tokenizer.file")
+                .and_then(Value::as_str)
+                .map(Path::new),
+        });
+        for (index, message) in problems {
+            let Some((name, _)) = all.get(index) else {
+                continue;
+            };
+            let here = join("objectives", name);
+            let problem = Problem::error(self.span(&here), here.clone(), message);
+            self.problems.push(problem.related(&rest));
         }
     }
 

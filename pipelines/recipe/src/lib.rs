@@ -7,6 +7,7 @@
 
 mod arms;
 mod bert;
+mod cards;
 mod catalog;
 mod checks;
 mod component;
@@ -27,7 +28,9 @@ mod tree;
 mod words;
 
 pub use arms::{Arm, ArmKind, ArmPlan, BASELINE};
-pub use catalog::{Catalog, ConfigCheck, ConfigProblem, Kind, SourceCheck};
+pub use catalog::{
+    Catalog, ConfigCheck, ConfigProblem, Kind, SourceCheck, Together, TogetherCheck, VocabularyCheck,
+};
 pub use component::{Component, Objective, Optimizer};
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
 pub use load::{load, load_with, Loaded};
@@ -35,5 +38,5 @@ pub use recipe::{
     Activation, Bert, Data, Design, Device, Evaluate, Experiment, Files, Format, Init, Model,
     OnError, Overrides, Precision, Recipe, Report, ReportFormat, Source, Split, Tokenizer, Train,
 };
-pub use schema::schema;
+pub use schema::{card_schema, schema};
 pub use stop::Stop;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     arms::Arm,
+    cards,
     catalog::Catalog,
     diagnostic::{Diagnostics, Severity},
     files::{near, Finder},
@@ -92,10 +93,15 @@ pub fn load_with(
     for change in &overrides {
         change.apply(&mut tree, &schema, "`--set` changes", &mut problems);
     }
+    let wrong_cards = match &catalog.card {
+        Some(schema) => cards::check(&tree, &finder, schema, &mut sources, &mut problems),
+        None => Vec::new(),
+    };
     let resolver = Resolver {
         schema: &schema,
         catalog: &catalog,
         finder: &finder,
+        wrong_cards: &wrong_cards,
     };
     let recipe = resolver.resolve(&tree, &mut problems);
     let arms = arms(&resolver, &tree, recipe.as_ref(), &mut problems);

@@ -27,10 +27,17 @@ const PLUGGABLE: [&str; 5] = [
 /// Whole numbers up to here survive the way through a float.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Reads a tree against a schema and gives the value with defaults, less what is wrong.
-pub(crate) fn read(node: &Node, schema: &Value, problems: &mut Vec<Problem>) -> Option<Value> {
+/// Reads a tree against a schema and gives the value with defaults, less what is wrong. `document` is
+/// what the tree is called as a whole.
+pub(crate) fn read(
+    node: &Node,
+    schema: &Value,
+    document: &'static str,
+    problems: &mut Vec<Problem>,
+) -> Option<Value> {
     let mut reader = Reader {
         root: schema,
+        document,
         problems,
     };
     reader.value(node, node.span, schema, "")
@@ -78,10 +85,21 @@ fn whole(n: &Number) -> Option<Number> {
 struct Reader<'p> {
     /// Where references point.
     root: &'p Value,
+    /// What the tree is called as a whole.
+    document: &'static str,
     problems: &'p mut Vec<Problem>,
 }
 
 impl Reader<'_> {
+    /// The value of a key as a sentence names it.
+    fn subject(&self, path: &str) -> String {
+        if path.is_empty() {
+            format!("the {}", self.document)
+        } else {
+            format!("`{path}`")
+        }
+    }
+
     /// Reads one value; `key` is where its key stands, for mistakes of a map as a whole.
     fn value(&mut self, node: &Node, key: Span, schema: &Value, path: &str) -> Option<Value> {
         let schema = follow(self.root, schema);
@@ -117,6 +135,7 @@ impl Reader<'_> {
             let mut problems = Vec::new();
             let mut trial = Reader {
                 root: self.root,
+                document: self.document,
                 problems: &mut problems,
             };
             trial.value(node, node.span, branch, path);
@@ -133,7 +152,7 @@ impl Reader<'_> {
 
     /// Reports a value that is not what its schema expects.
     fn wrong(&mut self, node: &Node, schema: &Value, path: &str) -> Option<Value> {
-        let subject = subject(path);
+        let subject = self.subject(path);
         let problem = Problem::error(
             node.span,
             path,
@@ -211,7 +230,7 @@ impl Reader<'_> {
         }
         let least = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0);
         if (text.chars().count() as u64) < least {
-            let message = format!("{} must not be empty", subject(path));
+            let message = format!("{} must not be empty", self.subject(path));
             self.problems.push(Problem::error(node.span, path, message));
             return None;
         }
@@ -229,7 +248,7 @@ impl Reader<'_> {
         if items.len() < least {
             let message = format!(
                 "{} must have at least {least} {}, found {}",
-                subject(path),
+                self.subject(path),
                 entries(least),
                 items.len()
             );
@@ -242,7 +261,7 @@ impl Reader<'_> {
         if let Some(most) = most.filter(|most| items.len() as u64 > *most) {
             let message = format!(
                 "{} must have at most {most} {}, found {}",
-                subject(path),
+                self.subject(path),
                 entries(most as usize),
                 items.len()
             );
@@ -252,7 +271,7 @@ impl Reader<'_> {
         if schema.get("uniqueItems") == Some(&Value::Bool(true)) {
             for (i, item) in items.iter().enumerate() {
                 if items[..i].iter().any(|one| one.to_json() == item.to_json()) {
-                    let message = format!("{} is in {} twice", item.describe(), subject(path));
+                    let message = format!("{} is in {} twice", item.describe(), self.subject(path));
                     self.problems.push(Problem::error(item.span, path, message));
                 }
             }
@@ -278,7 +297,7 @@ impl Reader<'_> {
         if schema.get("x-overrides").is_some() {
             // The keys are paths; `overrides` reads them.
             if node.entries().is_empty() {
-                let message = format!("intervention {} changes nothing", subject(path));
+                let message = format!("intervention {} changes nothing", self.subject(path));
                 self.problems.push(
                     Problem::error(key, path, message).help("for example: {model.bert.layers: 4}"),
                 );
@@ -306,8 +325,14 @@ impl Reader<'_> {
             match rest {
                 Some(Value::Bool(false)) => {
                     let known = properties.keys().map(String::as_str);
-                    self.problems
-                        .push(unknown(entry.key_span, path, &entry.key, what, known));
+                    self.problems.push(unknown(
+                        entry.key_span,
+                        path,
+                        &entry.key,
+                        what,
+                        self.document,
+                        known,
+                    ));
                 }
                 Some(inner @ Value::Object(_)) => {
                     let named = schema
@@ -331,7 +356,7 @@ impl Reader<'_> {
             let names = list(properties.keys().map(String::as_str));
             let message = format!(
                 "{} must name exactly one {what}, found {}",
-                subject(path),
+                self.subject(path),
                 if seen == 0 {
                     "none".to_owned()
                 } else {
@@ -395,15 +420,6 @@ impl Reader<'_> {
     }
 }
 
-/// The value of a key as a sentence names it.
-fn subject(path: &str) -> String {
-    if path.is_empty() {
-        "the recipe".to_owned()
-    } else {
-        format!("`{path}`")
-    }
-}
-
 fn bad_name(span: Span, path: &str, name: &str) -> Problem {
     Problem::error(
         span,
@@ -419,6 +435,7 @@ pub(crate) fn unknown<'a>(
     path: &str,
     key: &str,
     what: Option<&str>,
+    document: &str,
     known: impl Iterator<Item = &'a str> + Clone,
 ) -> Problem {
     match what {
@@ -431,7 +448,7 @@ pub(crate) fn unknown<'a>(
         }
         None => {
             let (inside, here) = if path.is_empty() {
-                (String::new(), "keys of a recipe".to_owned())
+                (String::new(), format!("keys of a {document}"))
             } else {
                 (format!(" in `{path}`"), format!("keys of `{path}`"))
             };

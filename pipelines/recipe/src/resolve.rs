@@ -3,6 +3,8 @@
 //! Owns the order of the steps: schema, rules between keys, typed value. Must not know where the
 //! tree came from.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use crate::{
@@ -20,17 +22,20 @@ pub(crate) struct Resolver<'a> {
     pub schema: &'a Value,
     pub catalog: &'a Catalog,
     pub finder: &'a Finder,
+    /// Cards in which a mistake was found.
+    pub wrong_cards: &'a [PathBuf],
 }
 
 impl Resolver<'_> {
     /// Reads, completes and checks a tree. None when there was an error.
     pub fn resolve(&self, tree: &Node, problems: &mut Vec<Problem>) -> Option<Recipe> {
         let before = problems.len();
-        let mut value = read(tree, self.schema, problems)?;
+        let mut value = read(tree, self.schema, "recipe", problems)?;
         Checks {
             tree,
             finder: self.finder,
             catalog: self.catalog,
+            wrong_cards: self.wrong_cards,
             problems,
         }
         .run(&mut value);

@@ -142,6 +142,10 @@ pub fn schema(catalog: &Catalog) -> Value {
     root["$defs"] = json!({ RULE: rule(catalog) });
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     root["title"] = json!("Ablate pipeline");
+    if let Some(card) = &catalog.card {
+        // For people and editors; a recipe only names the file.
+        root["$defs"]["card"] = normalise(card);
+    }
     root
 }
 
@@ -178,6 +182,15 @@ fn rule(catalog: &Catalog) -> Value {
         rule["properties"][word] = schema;
     }
     rule
+}
+
+/// The JSON Schema of a dataset card, if the catalog has one.
+#[must_use]
+pub fn card_schema(catalog: &Catalog) -> Option<Value> {
+    let mut schema = normalise(catalog.card.as_ref()?);
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("Ablate dataset card");
+    Some(schema)
 }
 
 fn data(catalog: &Catalog) -> Value {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use ablate_recipe::{Activation, ArmKind, Component, Init, OnError, Source, Tokenizer};
+use ablate_recipe::{Activation, ArmKind, Component, Init, OnError, Recipe, Source, Tokenizer};
 use serde_json::json;
 use support::{good, mistakes, with, Folder, GOOD};
 
@@ -34,6 +34,26 @@ fn the_resolved_recipe_reads_as_itself() {
     assert_eq!(second.recipe, first.recipe);
     assert_eq!(second.arms, first.arms);
     assert_eq!(second.recipe.to_yaml().unwrap(), written);
+}
+
+/// The way in which a trial reaches a process of its own.
+#[test]
+fn every_arm_comes_back_from_yaml_to_the_bit() {
+    let loaded = good(
+        GOOD,
+        &[
+            "optimizer.adamw.learning_rate=0.00012345678901234567",
+            "objectives.mlm.mask_rate=0.30000000000000004",
+            "objectives.nsp.weight=1e-7",
+            "seeds=[18446744073709551615]",
+        ],
+    );
+    for arm in &loaded.arms {
+        let text = arm.recipe.to_yaml().unwrap();
+        let back = Recipe::from_yaml(&text, &support::catalog()).unwrap();
+        assert_eq!(back, arm.recipe, "{}", arm.name);
+    }
+    assert!(Recipe::from_yaml("pipeline: x", &support::catalog()).is_err());
 }
 
 #[test]

@@ -83,8 +83,10 @@ typedef struct ablate_declare_api ablate_declare_api;
 typedef struct ablate_batch_api ablate_batch_api;
 typedef struct ablate_graph_api ablate_graph_api;
 typedef struct ablate_model_api ablate_model_api;
+typedef struct ablate_pretrained_api ablate_pretrained_api;
 typedef struct ablate_feature_spec ablate_feature_spec;
 typedef struct ablate_batch_view ablate_batch_view;
+typedef struct ablate_objective_setup ablate_objective_setup;
 typedef struct ablate_objective_api ablate_objective_api;
 typedef struct ablate_slot_spec ablate_slot_spec;
 typedef struct ablate_parameter_info ablate_parameter_info;
@@ -552,6 +554,8 @@ struct ablate_graph_api {
 #define ABLATE_NUMBER_LAYER_NORM_EPS "layer_norm_eps"
 /* The model's dropout rate, to be applied in training graphs only. */
 #define ABLATE_NUMBER_HIDDEN_DROPOUT "hidden_dropout_prob"
+/* The model's dropout rate on attention probabilities. */
+#define ABLATE_NUMBER_ATTENTION_DROPOUT "attention_probs_dropout_prob"
 
 /* Names that `ablate_model_api.tensor` knows; more may be added. */
 /* Last hidden states `[batch, seq, hidden]`, a row for each example. Those of padding are no states
@@ -563,6 +567,8 @@ struct ablate_graph_api {
 #define ABLATE_TENSOR_POOLED "pooled"
 /* Word embeddings `[vocab, hidden]`, for tied decoders. */
 #define ABLATE_TENSOR_WORD_EMBEDDINGS "word_embeddings"
+/* `[batch, seq]`, 1 for a token, 0 for padding. */
+#define ABLATE_TENSOR_ATTENTION_MASK "attention_mask"
 
 /* What a declared parameter is, which decides its initial values and its weight decay. */
 enum {
@@ -601,7 +607,8 @@ struct ablate_model_api {
    */
   ablate_status (*feature)(ablate_graph_context *cx, ablate_str name, ablate_tensor *out);
   /* Declares a parameter of the objective's own head, with one of `ABLATE_ROLE_...`, and gives its
-   * tensor. `name` is its key in exported models.
+   * tensor. `name` is its key in exported models. Objectives of one recipe that declare the same
+   * name with the same dims and role share the parameter.
    */
   ablate_status (*parameter)(ablate_graph_context *cx, ablate_str name, const uint64_t *dims,
                              uint32_t rank, uint32_t role, ablate_tensor *out);
@@ -609,6 +616,48 @@ struct ablate_model_api {
    * divides it like the loss. `accuracy` is the number of correct predictions.
    */
   ablate_status (*metric)(ablate_graph_context *cx, ablate_str name, ablate_tensor sum);
+  /* Runs the model's encoder once more over the tokens of the micro-batch, with the same
+   * parameters: hidden states `[batch, seq, hidden]`. With `dropout` = 1 the model's dropouts are
+   * in, in evaluation graphs too, with numbers of their own that `pass` names; with 0 there are
+   * none. A `pass` of an earlier call gives that call's states.
+   */
+  ablate_status (*encode)(ablate_graph_context *cx, ablate_str pass, uint32_t dropout,
+                          ablate_tensor *out);
+};
+
+/* ---- Encoders from Hugging Face folders, as constants of an objective's graph ------------------ */
+
+/* Extension id of `ablate_pretrained_api`. */
+#define ABLATE_PRETRAINED_API "ablate.host.pretrained/1"
+
+/* A trained BERT in an objective's graph: a teacher. A `folder` holds `config.json` and
+ * `model.safetensors`; relative paths count from the current folder. The host reads it once for
+ * each instance and keeps its weights beside the parameters: they are not trained, not exported,
+ * and no gradient flows into them. Its operations and memory count as the objective's own.
+ *
+ * Inside the call. Only in `ablate_objective_api.build`. Refused with `ABLATE_INVALID` where the
+ * folder cannot be read or does not fit the micro-batch.
+ */
+struct ablate_pretrained_api {
+  /* Size of this struct in bytes. */
+  uint32_t struct_size;
+  /* Not used, 0. */
+  uint32_t reserved;
+  /* A number of the folder's configuration by its `ABLATE_NUMBER_...`. */
+  ablate_status (*number)(ablate_graph_context *cx, ablate_str folder, ablate_str name,
+                          double *value);
+  /* Last hidden states `[batch, seq, hidden]` of the folder's encoder over the tokens of the
+   * micro-batch, without dropout.
+   */
+  ablate_status (*hidden)(ablate_graph_context *cx, ablate_str folder, ablate_tensor *out);
+  /* A tensor of the folder by its name as of `BertForPreTraining`, such as `cls.predictions.bias`.
+   * `ABLATE_UNKNOWN_NAME` where the folder has none.
+   */
+  ablate_status (*weight)(ablate_graph_context *cx, ablate_str folder, ablate_str name,
+                          ablate_tensor *out);
+  /* The activation function of the folder's model of `x`. */
+  ablate_status (*activation)(ablate_graph_context *cx, ablate_str folder, ablate_tensor x,
+                              ablate_tensor *out);
 };
 
 /* ---- Objectives -------------------------------------------------------------------------------- */
@@ -620,6 +669,10 @@ struct ablate_model_api {
 enum {
   /* Examples are pairs of segments with a next-sentence label. */
   ABLATE_NEEDS_SENTENCE_PAIRS = 1,
+  /* Examples are pairs of segments that stood one behind the other, in order or swapped, with a
+   * segment-order label. Not together with `ABLATE_SENTENCE_PAIRS`.
+   */
+  ABLATE_NEEDS_ORDERED_PAIRS = 2,
 };
 
 /* Values of `ablate_feature_spec.layout`. */
@@ -692,6 +745,51 @@ struct ablate_batch_view {
   size_t special_count;
   /* `[vocab_size]`, 1 for tokens that continue a word (`##ing`); null where unknown. */
   const uint8_t *continues_word;
+  /* One of `ABLATE_SPLIT_...`: whether the model learns from the batch or is measured by it. */
+  uint32_t split;
+  /* Not used, 0. */
+  uint32_t reserved_2;
+  /* The optimizer step that the batch belongs to, from 1; 0 in held-out batches. */
+  uint64_t step;
+  /* Epoch, from 0; 0 in held-out batches. */
+  uint64_t epoch;
+  /* `[batch]`, 1 where the two segments are swapped, 0 where they are in order, -100 in padding
+   * rows; null where the examples are no such pairs.
+   */
+  const int64_t *segment_order_label;
+  /* `[batch, seq]` token ids before any objective changed them. */
+  const int64_t *original_ids;
+  /* `[batch, seq]`, 1 where an objective predicts the token that stood there. An objective that
+   * hides tokens sets it, so that objectives after it can predict the same ones, or leave them
+   * alone.
+   */
+  uint8_t *predicted;
+};
+
+/* What a recipe says beside an objective's own configuration. The host's, as all that it points to;
+ * valid until the call returns.
+ */
+struct ablate_objective_setup {
+  /* Size of this struct in bytes. */
+  uint32_t struct_size;
+  /* The place of this objective among `objectives`, from 0. */
+  uint32_t index;
+  /* `objective_count` names in the order of the recipe, in which their data hooks run. */
+  const ablate_str *objectives;
+  /* Number of objectives. */
+  size_t objective_count;
+  /* The model's dropout rate on hidden states. */
+  double hidden_dropout;
+  /* The model's dropout rate on attention probabilities. */
+  double attention_dropout;
+  /* Tokens per row in training. */
+  uint64_t sequence_length;
+  /* `vocab_size` tokens by id; null where the vocabulary is not known yet, because it will be
+   * trained.
+   */
+  const ablate_str *vocabulary;
+  /* Number of tokens of the vocabulary; 0 where it is not known yet. */
+  uint64_t vocab_size;
 };
 
 /* Functions of an objective. An instance is one use of the objective in one trial.
@@ -721,7 +819,12 @@ struct ablate_objective_api {
   /* Data hook: changes `input_ids`, writes each declared feature by
    * `ablate_batch_api.write_feature`, and says in `*units` how many units (masked tokens, pairs)
    * the micro-batch has. The trainer divides summed losses by the units of the whole accumulation
-   * window. May run ahead of training on another thread.
+   * window.
+   *
+   * A function of the configuration and the batch alone. The host may make two instances of one
+   * configuration for a trial and call `prepare` of one on a thread that works ahead of training,
+   * while it calls the other's functions: `prepare` and `build` must not rely on each other, nor on
+   * how often they were called.
    */
   ablate_status (*prepare)(void *instance, ablate_batch_context *cx, const ablate_batch_view *batch,
                            double *units);
@@ -729,6 +832,10 @@ struct ablate_objective_api {
    * metrics go to `ablate_model_api.metric`. Called once for each graph (training, evaluation).
    */
   ablate_status (*build)(void *instance, ablate_graph_context *cx, ablate_tensor *loss_sum);
+  /* Refuses a recipe in which the objective cannot work, with a message. Called before any work,
+   * and again once the vocabulary is known. May be null: then everything is accepted.
+   */
+  ablate_status (*check)(void *instance, const ablate_objective_setup *setup);
 };
 
 /* ---- Optimizers -------------------------------------------------------------------------------- */

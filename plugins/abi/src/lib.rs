@@ -64,6 +64,7 @@ mod objective;
 mod operator;
 mod optimizer;
 mod plugin;
+mod pretrained;
 pub mod record_batch;
 mod schedule;
 mod stopping;
@@ -75,12 +76,15 @@ pub use host::{
     Tensor, BATCH_API, DECLARE_API, MAX_RANK, NO_TENSOR, RANDOM_API,
 };
 pub use model::{model_number, model_tensor, role, ModelApi, MODEL_API};
-pub use objective::{layout, needs, BatchView, FeatureSpec, ObjectiveApi, OBJECTIVE_API};
+pub use objective::{
+    layout, needs, BatchView, FeatureSpec, ObjectiveApi, ObjectiveSetup, OBJECTIVE_API,
+};
 pub use operator::{column, OperatorApi, OPERATOR_API};
 pub use optimizer::{
     OptimizerApi, ParameterInfo, SlotSpec, UpdateInput, UpdateOutput, OPTIMIZER_API,
 };
 pub use plugin::{Capability, Entry, Plugin, ENTRY_SYMBOL, MAGIC};
+pub use pretrained::{PretrainedApi, PRETRAINED_API};
 pub use schedule::{ScheduleApi, ScheduleInput, SCHEDULE_API};
 pub use stopping::{decision, split, Event, Metric, Series, StoppingApi, STOPPING_API};
 

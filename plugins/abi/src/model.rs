@@ -23,6 +23,8 @@ pub mod model_number {
     pub const LAYER_NORM_EPS: &str = "layer_norm_eps";
     /// The model's dropout rate, to be applied in training graphs only.
     pub const HIDDEN_DROPOUT: &str = "hidden_dropout_prob";
+    /// The model's dropout rate on attention probabilities.
+    pub const ATTENTION_DROPOUT: &str = "attention_probs_dropout_prob";
 }
 
 /// Names that [`ModelApi::tensor`] knows; more may be added.
@@ -35,6 +37,8 @@ pub mod model_tensor {
     pub const POOLED: &str = "pooled";
     /// Word embeddings `[vocab, hidden]`, for tied decoders.
     pub const WORD_EMBEDDINGS: &str = "word_embeddings";
+    /// `[batch, seq]`, 1 for a token, 0 for padding.
+    pub const ATTENTION_MASK: &str = "attention_mask";
 }
 
 /// What a declared parameter is, which decides its initial values and its weight decay.
@@ -78,7 +82,8 @@ pub struct ModelApi {
     pub feature:
         Option<unsafe extern "C" fn(cx: *mut GraphContext, name: Str, out: *mut Tensor) -> Status>,
     /// Declares a parameter of the objective's own head, with one of [`role`], and gives its tensor.
-    /// `name` is its key in exported models.
+    /// `name` is its key in exported models. Objectives of one recipe that declare the same name with the
+    /// same dims and role share the parameter.
     pub parameter: Option<
         unsafe extern "C" fn(
             cx: *mut GraphContext,
@@ -93,9 +98,21 @@ pub struct ModelApi {
     /// divides it like the loss. `accuracy` is the number of correct predictions.
     pub metric:
         Option<unsafe extern "C" fn(cx: *mut GraphContext, name: Str, sum: Tensor) -> Status>,
+    /// Runs the model's encoder once more over the tokens of the micro-batch, with the same parameters:
+    /// hidden states `[batch, seq, hidden]`. With `dropout` = 1 the model's dropouts are in, in evaluation
+    /// graphs too, with numbers of their own that `pass` names; with 0 there are none. A `pass` of an
+    /// earlier call gives that call's states.
+    pub encode: Option<
+        unsafe extern "C" fn(
+            cx: *mut GraphContext,
+            pass: Str,
+            dropout: u32,
+            out: *mut Tensor,
+        ) -> Status,
+    >,
 }
 
 // SAFETY: repr(C), begins with its size, zeros are valid in every field.
 unsafe impl SizeGated for ModelApi {
-    const MIN_SIZE: usize = 56;
+    const MIN_SIZE: usize = 64;
 }

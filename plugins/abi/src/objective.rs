@@ -11,6 +11,9 @@ pub const OBJECTIVE_API: &str = "ablate.objective/1";
 pub mod needs {
     /// Examples are pairs of segments with a next-sentence label.
     pub const SENTENCE_PAIRS: u32 = 1;
+    /// Examples are pairs of segments that stood one behind the other, in order or swapped, with a
+    /// segment-order label. Not together with [`SENTENCE_PAIRS`].
+    pub const ORDERED_PAIRS: u32 = 2;
 }
 
 /// Values of [`FeatureSpec::layout`].
@@ -87,11 +90,57 @@ pub struct BatchView {
     pub special_count: usize,
     /// `[vocab_size]`, 1 for tokens that continue a word (`##ing`); null where unknown.
     pub continues_word: *const u8,
+    /// One of [`split`](crate::split): whether the model learns from the batch or is measured by it.
+    pub split: u32,
+    /// Not used, 0.
+    pub reserved_2: u32,
+    /// The optimizer step that the batch belongs to, from 1; 0 in held-out batches.
+    pub step: u64,
+    /// Epoch, from 0; 0 in held-out batches.
+    pub epoch: u64,
+    /// `[batch]`, 1 where the two segments are swapped, 0 where they are in order, -100 in padding rows;
+    /// null where the examples are no such pairs.
+    pub segment_order_label: *const i64,
+    /// `[batch, seq]` token ids before any objective changed them.
+    pub original_ids: *const i64,
+    /// `[batch, seq]`, 1 where an objective predicts the token that stood there. An objective that
+    /// hides tokens sets it, so that objectives after it can predict the same ones, or leave them alone.
+    pub predicted: *mut u8,
 }
 
 // SAFETY: repr(C), begins with its size, zeros are valid in every field.
 unsafe impl SizeGated for BatchView {
-    const MIN_SIZE: usize = 136;
+    const MIN_SIZE: usize = 184;
+}
+
+/// What a recipe says beside an objective's own configuration. The host's, as all that it points to;
+/// valid until the call returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ObjectiveSetup {
+    /// Size of this struct in bytes.
+    pub struct_size: u32,
+    /// The place of this objective among `objectives`, from 0.
+    pub index: u32,
+    /// `objective_count` names in the order of the recipe, in which their data hooks run.
+    pub objectives: *const Str,
+    /// Number of objectives.
+    pub objective_count: usize,
+    /// The model's dropout rate on hidden states.
+    pub hidden_dropout: f64,
+    /// The model's dropout rate on attention probabilities.
+    pub attention_dropout: f64,
+    /// Tokens per row in training.
+    pub sequence_length: u64,
+    /// `vocab_size` tokens by id; null where the vocabulary is not known yet, because it will be trained.
+    pub vocabulary: *const Str,
+    /// Number of tokens of the vocabulary; 0 where it is not known yet.
+    pub vocab_size: u64,
+}
+
+// SAFETY: repr(C), begins with its size, zeros are valid in every field.
+unsafe impl SizeGated for ObjectiveSetup {
+    const MIN_SIZE: usize = 64;
 }
 
 /// Functions of an objective. An instance is one use of the objective in one trial.
@@ -123,7 +172,12 @@ pub struct ObjectiveApi {
     /// Data hook: changes `input_ids`, writes each declared feature by
     /// [`BatchApi::write_feature`](crate::BatchApi::write_feature), and says in `*units` how many
     /// units (masked tokens, pairs) the micro-batch has. The trainer divides summed losses by the
-    /// units of the whole accumulation window. May run ahead of training on another thread.
+    /// units of the whole accumulation window.
+    ///
+    /// A function of the configuration and the batch alone. The host may make two instances of one
+    /// configuration for a trial and call `prepare` of one on a thread that works ahead of training,
+    /// while it calls the other's functions: `prepare` and [`build`](ObjectiveApi::build) must not rely
+    /// on each other, nor on how often they were called.
     pub prepare: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,
@@ -142,9 +196,13 @@ pub struct ObjectiveApi {
             loss_sum: *mut Tensor,
         ) -> Status,
     >,
+    /// Refuses a recipe in which the objective cannot work, with a message. Called before any work, and
+    /// again once the vocabulary is known. May be null: then everything is accepted.
+    pub check:
+        Option<unsafe extern "C" fn(instance: *mut c_void, setup: *const ObjectiveSetup) -> Status>,
 }
 
 // SAFETY: repr(C), begins with its size, zeros are valid in every field.
 unsafe impl SizeGated for ObjectiveApi {
-    const MIN_SIZE: usize = 64;
+    const MIN_SIZE: usize = 72;
 }

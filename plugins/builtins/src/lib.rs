@@ -9,6 +9,10 @@ use ablate_abi::Plugin;
 pub static PLUGINS: &[&Plugin] = &[
     &ablate_mlm::PLUGIN,
     &ablate_nsp::PLUGIN,
+    &ablate_sop::PLUGIN,
+    &ablate_rtd::PLUGIN,
+    &ablate_simcse::PLUGIN,
+    &ablate_distill::PLUGIN,
     &ablate_adafactor::PLUGIN,
     &ablate_adagrad::PLUGIN,
     &ablate_adam::PLUGIN,

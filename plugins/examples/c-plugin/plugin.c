@@ -17,17 +17,29 @@ static ablate_status fail(const ablate_host *host, ablate_status status, const c
   return status;
 }
 
-/* The number at `key` of a flat JSON object, or `fallback`. Enough for one key; a plugin with a real
- * configuration brings a JSON parser. */
-static double number(ablate_str config, const char *key, double fallback) {
-  char text[512], quoted[64];
-  if (config.len >= sizeof text) return fallback;
+/* What follows `word` and the spaces in front of it, or NULL. */
+static const char *past(const char *at, const char *word) {
+  if (!at) return NULL;
+  at += strspn(at, " \t\r\n");
+  return strncmp(at, word, strlen(word)) == 0 ? at + strlen(word) : NULL;
+}
+
+/* Reads `{}` or `{"key": number}`; 0 for anything else. Enough for one key; `ablate plugin new --lang c`
+ * writes a reader for several, and a plugin with texts and lists brings a JSON parser. */
+static int read_number(ablate_str config, const char *key, double *value) {
+  char text[512], quoted[64], *behind;
+  if (config.len >= sizeof text) return 0;
   memcpy(text, config.ptr, config.len);
   text[config.len] = 0;
   snprintf(quoted, sizeof quoted, "\"%s\"", key);
-  const char *found = strstr(text, quoted);
-  const char *colon = found ? strchr(found + strlen(quoted), ':') : NULL;
-  return colon ? strtod(colon + 1, NULL) : fallback;
+  const char *inside = past(text, "{"), *end = past(inside, "}");
+  if (!end) {
+    const char *number = past(past(inside, quoted), ":");
+    if (!number) return 0;
+    *value = strtod(number, &behind);
+    end = behind == number ? NULL : past(behind, "}");
+  }
+  return end && *end == 0;
 }
 
 /* ---- sign_descent: p - learning_rate * sign(gradient) ---------------------------------------- */
@@ -38,8 +50,9 @@ typedef struct sign_descent {
 } sign_descent;
 
 static ablate_status sign_create(const ablate_host *host, ablate_str config, void **instance) {
-  double learning_rate = number(config, "learning_rate", 1e-3);
-  if (!(learning_rate > 0)) return fail(host, ABLATE_CONFIG, "`learning_rate` is a number above 0");
+  double learning_rate = 1e-3;
+  if (!read_number(config, "learning_rate", &learning_rate) || !(learning_rate > 0))
+    return fail(host, ABLATE_CONFIG, "`learning_rate` is a number above 0");
   sign_descent *self = malloc(sizeof *self);
   if (!self) return fail(host, ABLATE_INTERNAL, "out of memory");
   self->host = host;
@@ -120,8 +133,10 @@ typedef struct token_budget {
 } token_budget;
 
 static ablate_status tokens_create(const ablate_host *host, ablate_str config, void **instance) {
-  double tokens = number(config, "tokens", 0);
-  if (!(tokens >= 1)) return fail(host, ABLATE_CONFIG, "`tokens` is a number from 1 on");
+  double tokens = 0;
+  if (!read_number(config, "tokens", &tokens) || !(tokens >= 1 && tokens < 1e18) ||
+      tokens != (double)(uint64_t)tokens)
+    return fail(host, ABLATE_CONFIG, "`tokens` is a number from 1 on");
   token_budget *self = malloc(sizeof *self);
   if (!self) return fail(host, ABLATE_INTERNAL, "out of memory");
   self->host = host;

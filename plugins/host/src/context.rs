@@ -11,6 +11,8 @@ use ablate_abi::{status, GraphContext, Status, Str, NO_TENSOR};
 use ablate_graph::{Graph, GraphError, Tensor};
 use ablate_train::ObjectiveContext;
 
+use crate::pretrained::Folders;
+
 /// Why a host function refuses.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -224,6 +226,10 @@ pub(crate) struct GraphCx<'a, 'b> {
     pub target: Target<'a, 'b>,
     tensors: Vec<Tensor>,
     pub metrics: Vec<(String, Tensor)>,
+    /// Name of the objective whose graph hook runs.
+    pub objective: String,
+    /// What the instance has read of Hugging Face folders.
+    pub folders: Folders,
 }
 
 static SERIAL: AtomicU32 = AtomicU32::new(1);
@@ -237,6 +243,8 @@ impl<'a, 'b> GraphCx<'a, 'b> {
             target,
             tensors: Vec::new(),
             metrics: Vec::new(),
+            objective: String::new(),
+            folders: Folders::default(),
         }
     }
 
@@ -258,6 +266,18 @@ impl<'a, 'b> GraphCx<'a, 'b> {
             Target::Model(cx) => Ok(cx),
             Target::Plain(_) => Err(Refusal::invalid(
                 "the model is there only in an objective's graph hook",
+            )),
+        }
+    }
+
+    /// The folders, and the objective's view of the model.
+    pub fn folders_and_model(
+        &mut self,
+    ) -> Result<(&mut Folders, &mut ObjectiveContext<'b>), Refusal> {
+        match &mut self.target {
+            Target::Model(cx) => Ok((&mut self.folders, cx)),
+            Target::Plain(_) => Err(Refusal::invalid(
+                "pretrained models are there only in an objective's graph hook",
             )),
         }
     }

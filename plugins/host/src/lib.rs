@@ -31,6 +31,7 @@ mod model_api;
 mod objective;
 mod operator;
 mod optimizer;
+mod pretrained;
 mod registry;
 mod schedule;
 mod stopping;

@@ -5,13 +5,13 @@
 use ablate_abi::{
     model_number, model_tensor, role, GraphContext, ModelApi, Status, Str, Tensor as Handle,
 };
-use ablate_bert::Role;
+use ablate_bert::{BertConfig, Role};
 use ablate_graph::Tensor;
 
 use crate::context::{answer, context, put, text, GraphCx, Refusal, Tag};
 use crate::graph_api::shape;
 
-unsafe fn node(
+pub(crate) unsafe fn node(
     cx: *mut GraphContext,
     out: *mut Handle,
     body: impl FnOnce(&mut GraphCx<'_, '_>) -> Result<Tensor, Refusal>,
@@ -26,27 +26,31 @@ unsafe fn node(
     })
 }
 
+/// A number that a configuration says.
+pub(crate) fn config_number(config: &BertConfig, name: &str) -> Option<f64> {
+    Some(match name {
+        model_number::VOCAB_SIZE => config.vocab_size as f64,
+        model_number::HIDDEN_SIZE => config.hidden_size as f64,
+        model_number::LAYER_NORM_EPS => config.layer_norm_eps,
+        model_number::HIDDEN_DROPOUT => config.hidden_dropout_prob,
+        model_number::ATTENTION_DROPOUT => config.attention_probs_dropout_prob,
+        _ => return None,
+    })
+}
+
 unsafe extern "C" fn number(cx: *mut GraphContext, name: Str, value: *mut f64) -> Status {
     answer(|| {
         // SAFETY: see the module.
         let (cx, name): (&mut GraphCx<'_, '_>, _) =
             unsafe { (context(cx, Tag::Graph)?, text(name, "the number's name")?) };
         let model = cx.model()?;
-        let config = model.encoder.config();
         let found = match name {
             model_number::BATCH => model.batch as f64,
             model_number::SEQ => model.seq as f64,
             model_number::PREDICTIONS => model.predictions as f64,
             model_number::TRAINING => f64::from(u8::from(model.training)),
-            model_number::VOCAB_SIZE => config.vocab_size as f64,
-            model_number::HIDDEN_SIZE => config.hidden_size as f64,
-            model_number::LAYER_NORM_EPS => config.layer_norm_eps,
-            model_number::HIDDEN_DROPOUT => config.hidden_dropout_prob,
-            _ => {
-                return Err(Refusal::unknown(format!(
-                    "the model has no number `{name}`"
-                )))
-            }
+            _ => config_number(model.encoder.config(), name)
+                .ok_or_else(|| Refusal::unknown(format!("the model has no number `{name}`")))?,
         };
         // SAFETY: see the module.
         unsafe { put(value, found) }
@@ -61,6 +65,9 @@ unsafe extern "C" fn tensor(cx: *mut GraphContext, name: Str, out: *mut Handle) 
                 model_tensor::HIDDEN => Ok(model.encoder.hidden().clone()),
                 model_tensor::POOLED => Ok(model.encoder.pooled(model.graph)?),
                 model_tensor::WORD_EMBEDDINGS => Ok(model.encoder.word_embeddings().clone()),
+                model_tensor::ATTENTION_MASK => {
+                    Ok(model.encoder.inputs().attention_mask(model.graph)?)
+                }
                 name => Err(Refusal::unknown(format!(
                     "the model has no tensor `{name}`"
                 ))),
@@ -143,6 +150,22 @@ unsafe extern "C" fn metric(cx: *mut GraphContext, name: Str, sum: Handle) -> St
     })
 }
 
+unsafe extern "C" fn encode(
+    cx: *mut GraphContext,
+    pass: Str,
+    dropout: u32,
+    out: *mut Handle,
+) -> Status {
+    unsafe {
+        node(cx, out, |c| {
+            // Two objectives may call their passes alike.
+            let pass = format!("{}/{}", c.objective, text(pass, "the pass's name")?);
+            let model = c.model()?;
+            Ok(model.encoder.pass(model.graph, &pass, dropout != 0)?)
+        })
+    }
+}
+
 /// The table behind [`ablate_abi::MODEL_API`].
 pub(crate) static TABLE: ModelApi = ModelApi {
     struct_size: size_of::<ModelApi>() as u32,
@@ -153,4 +176,5 @@ pub(crate) static TABLE: ModelApi = ModelApi {
     feature: Some(feature),
     parameter: Some(parameter),
     metric: Some(metric),
+    encode: Some(encode),
 };

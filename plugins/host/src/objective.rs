@@ -1,20 +1,25 @@
 //! [`ablate_train::Objective`] over an objective's function table.
 
-use ablate_abi::{needs, BatchView, ObjectiveApi};
-use ablate_train::{Objective, ObjectiveContext, ObjectiveGraph, PluginError, PreparedBatch};
+use ablate_abi::{needs, split, BatchView, ObjectiveApi, ObjectiveSetup, Str};
+use ablate_train::{
+    Objective, ObjectiveContext, ObjectiveGraph, PluginError, PreparedBatch, Setup, Split,
+};
 use serde_json::Value;
 
 use crate::batch_api::{BatchCx, DeclareCx, Declared};
 use crate::context::{GraphCx, Target};
 use crate::instance::Instance;
+use crate::pretrained::Folders;
 
 /// An objective of a plugin.
 pub struct ObjectivePlugin {
     instance: Instance,
     api: ObjectiveApi,
+    config: Value,
     weight: f64,
     needs: u32,
     features: Vec<Declared>,
+    folders: Folders,
 }
 
 impl ObjectivePlugin {
@@ -45,9 +50,11 @@ impl ObjectivePlugin {
         Ok(ObjectivePlugin {
             instance,
             api,
+            config: config.clone(),
             weight,
             needs,
             features: declared.features,
+            folders: Folders::default(),
         })
     }
 
@@ -74,12 +81,22 @@ fn misshapen(batch: &PreparedBatch) -> Option<String> {
             batch.special_tokens_mask.len(),
             tokens,
         ),
+        ("original_ids", batch.original_ids.len(), tokens),
+        ("predicted", batch.predicted.len(), tokens),
         ("example_ids", batch.example_ids.len(), batch.batch),
         ("row_keys", batch.row_keys.len(), batch.batch),
         (
             "next_sentence_label",
             batch
                 .next_sentence_label
+                .as_ref()
+                .map_or(batch.batch, Vec::len),
+            batch.batch,
+        ),
+        (
+            "segment_order_label",
+            batch
+                .segment_order_label
                 .as_ref()
                 .map_or(batch.batch, Vec::len),
             batch.batch,
@@ -97,6 +114,13 @@ fn misshapen(batch: &PreparedBatch) -> Option<String> {
     .or_else(|| (vocabulary == 0).then(|| "the vocabulary is empty".to_owned()))
 }
 
+/// The array of labels, null where there is none.
+fn labels(labels: &Option<Vec<i64>>) -> *const i64 {
+    labels
+        .as_ref()
+        .map_or(std::ptr::null(), |labels| labels.as_ptr())
+}
+
 impl Objective for ObjectivePlugin {
     fn name(&self) -> &str {
         self.instance.name()
@@ -110,9 +134,52 @@ impl Objective for ObjectivePlugin {
         self.needs & needs::SENTENCE_PAIRS != 0
     }
 
+    fn needs_ordered_pairs(&self) -> bool {
+        self.needs & needs::ORDERED_PAIRS != 0
+    }
+
+    fn check(&self, setup: &Setup<'_>) -> Result<(), PluginError> {
+        let Some(check) = self.api.check else {
+            return Ok(());
+        };
+        let names: Vec<Str> = setup.objectives.iter().map(|n| Str::new(n)).collect();
+        let vocabulary: Option<Vec<Str>> = setup
+            .vocabulary
+            .map(|tokens| tokens.iter().map(|t| Str::new(t)).collect());
+        let view = ObjectiveSetup {
+            struct_size: size_of::<ObjectiveSetup>() as u32,
+            // A recipe has a handful of objectives.
+            index: setup.index as u32,
+            objectives: names.as_ptr(),
+            objective_count: names.len(),
+            hidden_dropout: setup.hidden_dropout,
+            attention_dropout: setup.attention_dropout,
+            sequence_length: setup.sequence_length as u64,
+            vocabulary: vocabulary.as_ref().map_or(std::ptr::null(), |v| v.as_ptr()),
+            vocab_size: vocabulary.as_ref().map_or(0, |v| v.len() as u64),
+        };
+        // SAFETY: the function is of the instance's table; the arrays outlive the call.
+        self.instance
+            .call("check", |raw| unsafe { check(raw, &view) })
+    }
+
+    fn predicts_tokens(&self, feature: &str) -> bool {
+        let declared = self.features.iter().find(|f| f.name == feature);
+        declared.is_some_and(|f| f.per_token && f.classes == 0)
+    }
+
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        ObjectivePlugin::new(self.name(), self.api, &self.config)
+            .map(|made| Box::new(made) as Box<dyn Objective>)
+            .map_err(|message| self.instance.error("create", message))
+    }
+
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {
         const HOOK: &str = "prepare";
         let prepare = self.api.prepare.ok_or_else(|| self.missing(HOOK))?;
+        if batch.original_ids.is_empty() {
+            batch.begin();
+        }
         if let Some(problem) = misshapen(batch) {
             return Err(self.instance.error(HOOK, problem));
         }
@@ -128,10 +195,7 @@ impl Objective for ObjectivePlugin {
             attention_mask: batch.attention_mask.as_ptr(),
             // A `bool` is one byte, 0 or 1.
             special_tokens_mask: batch.special_tokens_mask.as_ptr().cast(),
-            next_sentence_label: batch
-                .next_sentence_label
-                .as_ref()
-                .map_or(std::ptr::null(), |labels| labels.as_ptr()),
+            next_sentence_label: labels(&batch.next_sentence_label),
             example_ids: batch.example_ids.as_ptr(),
             row_keys: batch.row_keys.as_ptr(),
             vocab_size: facts.size as u64,
@@ -144,6 +208,16 @@ impl Objective for ObjectivePlugin {
             } else {
                 std::ptr::null()
             },
+            split: match batch.place.split {
+                Split::Train => split::TRAIN,
+                Split::Validation | Split::Test => split::VALIDATION,
+            },
+            reserved_2: 0,
+            step: batch.place.step,
+            epoch: batch.place.epoch,
+            segment_order_label: labels(&batch.segment_order_label),
+            original_ids: batch.original_ids.as_ptr(),
+            predicted: batch.predicted.as_mut_ptr(),
         };
         let mut cx = BatchCx::new(&self.features, batch.batch, batch.seq, view.vocab_size);
         let opaque = std::ptr::from_mut(&mut cx).cast();
@@ -185,6 +259,9 @@ impl Objective for ObjectivePlugin {
         const HOOK: &str = "build";
         let build = self.api.build.ok_or_else(|| self.missing(HOOK))?;
         let mut graph = GraphCx::new(Target::Model(cx));
+        graph.objective = self.instance.name().to_owned();
+        graph.folders = std::mem::take(&mut self.folders);
+        graph.folders.begin_graph();
         let mut loss = ablate_abi::NO_TENSOR;
         let opaque = graph.opaque();
         // SAFETY: the context lives for the call and is used by nobody else meanwhile.
@@ -192,6 +269,7 @@ impl Objective for ObjectivePlugin {
             .instance
             .call(HOOK, |raw| unsafe { build(raw, opaque, &mut loss) });
         graph.close_scopes();
+        self.folders = std::mem::take(&mut graph.folders);
         called?;
         let loss_sum = graph.get(loss).map_err(|e| {
             self.instance

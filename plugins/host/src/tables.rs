@@ -7,7 +7,7 @@ use std::ptr::from_ref;
 
 use ablate_abi::{
     level, Host, RandomApi, Sink, Status, Str, ABI_MAJOR, ABI_MINOR, BATCH_API, DECLARE_API,
-    GRAPH_API, MODEL_API, RANDOM_API,
+    GRAPH_API, MODEL_API, PRETRAINED_API, RANDOM_API,
 };
 use ablate_random::Stream;
 
@@ -22,6 +22,7 @@ unsafe extern "C" fn get_extension(id: Str) -> *const c_void {
         Some(DECLARE_API) => from_ref(&crate::batch_api::DECLARE).cast(),
         Some(BATCH_API) => from_ref(&crate::batch_api::BATCH).cast(),
         Some(MODEL_API) => from_ref(&crate::model_api::TABLE).cast(),
+        Some(PRETRAINED_API) => from_ref(&crate::pretrained::TABLE).cast(),
         Some(GRAPH_API) => from_ref(&crate::graph_api::TABLE).cast(),
         _ => std::ptr::null(),
     }

@@ -203,6 +203,8 @@ fn build(name: &str, feeds: Feeds) -> Built {
         training: false,
         features,
         parameters: vec![],
+        heads: vec![],
+        frozen: vec![],
     };
     let built = objective(name, json!({})).build(&mut cx).unwrap();
     let heads = std::mem::take(&mut cx.parameters);

@@ -77,7 +77,9 @@ pub use exact::Exact;
 #[doc(hidden)]
 pub use export::glue;
 pub use graph::{GraphBuilder, Scope, Tensor};
-pub use objective::{Batch, Feature, Layout, Objective, ObjectiveGraph, Role, IGNORED};
+pub use objective::{
+    Batch, Feature, Layout, Objective, ObjectiveGraph, Pretrained, Role, Setup, IGNORED,
+};
 pub use operator::{Document, Fate, Operator};
 pub use optimizer::{Optimizer, Parameter, ParameterInfo, Slot, Updated};
 pub use random::{Random, Reader};

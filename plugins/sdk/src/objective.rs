@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::graph::{widen, GraphBuilder, Tensor};
 use crate::random::Random;
 use crate::tables::Tables;
-use crate::{Error, Result};
+use crate::{Error, Result, Split};
 
 /// The label that says "nothing to predict here".
 pub const IGNORED: i64 = -100;
@@ -39,11 +39,30 @@ pub trait Objective: Send + Sized + 'static {
         false
     }
 
+    /// Whether examples must be pairs of segments that stood one behind the other, in order or swapped,
+    /// with a segment-order label. Not together with [`Objective::needs_sentence_pairs`], in one
+    /// objective nor in one recipe.
+    fn needs_ordered_pairs(&self) -> bool {
+        false
+    }
+
+    /// Refuses a recipe in which the objective cannot work. Called before any work, and again once the
+    /// vocabulary is known.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with what is wrong and what to do.
+    fn check(&self, setup: &Setup<'_>) -> Result<()> {
+        let _ = setup;
+        Ok(())
+    }
+
     /// Every feature that [`Objective::prepare`] writes.
     fn features(&self) -> Vec<Feature>;
 
     /// Data hook: may change tokens, writes the features, returns the number of units (masked tokens,
     /// pairs) of the micro-batch. A function of the batch alone: the same batch, the same labels.
+    /// Called on an instance that works ahead of training, while another of the same configuration
+    /// builds graphs, so nothing may be left here for [`Objective::build`].
     ///
     /// # Errors
     /// Where the batch lacks what the objective needs.
@@ -55,6 +74,23 @@ pub trait Objective: Send + Sized + 'static {
     /// # Errors
     /// Where a node cannot be built.
     fn build<'g>(&mut self, g: &ObjectiveGraph<'g>) -> Result<Tensor<'g>>;
+}
+
+/// What a recipe says beside an objective's own configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup<'a> {
+    /// Names of all objectives, in the order in which their data hooks run.
+    pub objectives: Vec<&'a str>,
+    /// The place of this one among them.
+    pub index: usize,
+    /// The model's dropout rate on hidden states.
+    pub hidden_dropout: f64,
+    /// The model's dropout rate on attention probabilities.
+    pub attention_dropout: f64,
+    /// Tokens per row in training.
+    pub sequence_length: usize,
+    /// The tokens by id; `None` where the vocabulary will be trained and is not known yet.
+    pub vocabulary: Option<Vec<&'a str>>,
 }
 
 /// How a feature is laid out.
@@ -166,6 +202,14 @@ impl<'b> Batch<'b> {
             .then(|| unsafe { array(self.view.next_sentence_label, self.batch()) })
     }
 
+    /// `[batch]`: 1 where the two segments are swapped, 0 where they are in order, [`IGNORED`] in
+    /// padding rows; `None` where the examples are no such pairs.
+    pub fn segment_order_label(&self) -> Option<&'b [i64]> {
+        // SAFETY: as in `token_type_ids`.
+        (!self.view.segment_order_label.is_null())
+            .then(|| unsafe { array(self.view.segment_order_label, self.batch()) })
+    }
+
     /// `[batch]` identity of each example.
     pub fn example_ids(&self) -> &'b [u64] {
         // SAFETY: as in `token_type_ids`.
@@ -198,6 +242,45 @@ impl<'b> Batch<'b> {
     /// Id of `[PAD]`.
     pub fn pad_id(&self) -> i64 {
         self.view.pad_id
+    }
+
+    /// Whether the model learns from the batch or is measured by it.
+    pub fn split(&self) -> Split {
+        match self.view.split {
+            ablate_abi::split::TRAIN => Split::Train,
+            _ => Split::Validation,
+        }
+    }
+
+    /// The optimizer step that the batch belongs to, from 1; 0 in held-out batches.
+    pub fn step(&self) -> u64 {
+        self.view.step
+    }
+
+    /// Epoch, from 0; 0 in held-out batches.
+    pub fn epoch(&self) -> u64 {
+        self.view.epoch
+    }
+
+    /// `[batch, seq]` token ids before any objective changed them.
+    pub fn original_ids(&self) -> &'b [i64] {
+        // SAFETY: as in `token_type_ids`.
+        unsafe { array(self.view.original_ids, self.tokens()) }
+    }
+
+    /// `[batch, seq]`, not 0 where an objective before this one predicts the token that stood there.
+    pub fn predicted(&self) -> &[u8] {
+        // SAFETY: as in `input_ids`; a shared borrow of `self` allows no other reference but shared ones.
+        unsafe { array(self.view.predicted, self.tokens()) }
+    }
+
+    /// [`Batch::predicted`], to be set to 1 where this objective predicts a token that it hides.
+    pub fn predicted_mut(&mut self) -> &mut [u8] {
+        if self.view.predicted.is_null() || self.tokens() == 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `input_ids`.
+        unsafe { std::slice::from_raw_parts_mut(self.view.predicted, self.tokens()) }
     }
 
     /// Ids that are never predicted and never put in as a random word, ascending.
@@ -359,6 +442,26 @@ impl<'g> ObjectiveGraph<'g> {
         self.model_tensor(model_tensor::WORD_EMBEDDINGS)
     }
 
+    /// `[batch, seq]`, 1 for a token, 0 for padding.
+    pub fn attention_mask(&self) -> Result<Tensor<'g>> {
+        self.model_tensor(model_tensor::ATTENTION_MASK)
+    }
+
+    /// The encoder once more over the tokens of the micro-batch, with the same parameters: hidden
+    /// states `[batch, seq, hidden]`. With `dropout` the model's dropouts are in, in evaluation graphs
+    /// too, with numbers of their own that `pass` names; without it there are none.
+    pub fn encode(&self, pass: &str, dropout: bool) -> Result<Tensor<'g>> {
+        call!(self.encode(Str::new(pass), u32::from(dropout)))
+    }
+
+    /// A trained BERT of a Hugging Face folder, as constants of this graph.
+    pub fn pretrained<'a>(&'a self, folder: &'a str) -> Pretrained<'a, 'g> {
+        Pretrained {
+            graph: self,
+            folder,
+        }
+    }
+
     /// The model's activation function of `x`.
     pub fn activation(&self, x: Tensor<'g>) -> Result<Tensor<'g>> {
         call!(self.activation(x.handle))
@@ -369,7 +472,8 @@ impl<'g> ObjectiveGraph<'g> {
         call!(self.feature(Str::new(name)))
     }
 
-    /// Declares a parameter of the objective's head. `name` is its key in exported models.
+    /// Declares a parameter of the objective's head. `name` is its key in exported models. Objectives
+    /// of one recipe that declare the same name with the same shape and role share the parameter.
     pub fn parameter(&self, name: &str, shape: &[usize], role: Role) -> Result<Tensor<'g>> {
         let role = match role {
             Role::Weight => role::WEIGHT,
@@ -397,5 +501,61 @@ impl<'g> ObjectiveGraph<'g> {
         // SAFETY: the context is that of the running hook.
         self.tables
             .check(unsafe { metric(self.cx, Str::new(name), sum.handle) })
+    }
+}
+
+/// A trained BERT of a Hugging Face folder in a graph, see [`ObjectiveGraph::pretrained`]. Its weights are
+/// not trained, and no gradient flows into them.
+///
+/// # Errors
+/// Every method fails with [`Error::Host`] where the folder cannot be read or does not fit, and with
+/// [`Error::Unsupported`] where the host is too old for it.
+#[derive(Clone, Copy)]
+pub struct Pretrained<'a, 'g> {
+    graph: &'a ObjectiveGraph<'g>,
+    folder: &'a str,
+}
+
+/// Passes the call to the host's table of pretrained models and wraps the handle that comes back.
+macro_rules! pretrained {
+    ($self:ident . $function:ident ( $($argument:expr),* )) => {{
+        let (tables, cx) = ($self.graph.tables, $self.graph.cx);
+        let function = tables.pretrained.$function
+            .ok_or(Error::Unsupported(concat!("pretrained.", stringify!($function))))?;
+        let mut out = ablate_abi::NO_TENSOR;
+        // SAFETY: the context is that of the running hook; views outlive the call.
+        let code = unsafe { function(cx, Str::new($self.folder), $($argument,)* &mut out) };
+        tables.check(code).map(|()| Tensor::new(out))
+    }};
+}
+
+#[allow(clippy::missing_errors_doc)] // On the type: the same for every method.
+impl<'g> Pretrained<'_, 'g> {
+    /// A number of the folder's configuration by name (see [`ablate_abi::model_number`]).
+    pub fn number(&self, name: &str) -> Result<f64> {
+        let (tables, cx) = (self.graph.tables, self.graph.cx);
+        let number = tables
+            .pretrained
+            .number
+            .ok_or(Error::Unsupported("pretrained.number"))?;
+        let mut value = 0.0;
+        // SAFETY: the context is that of the running hook; views outlive the call.
+        tables.check(unsafe { number(cx, Str::new(self.folder), Str::new(name), &mut value) })?;
+        Ok(value)
+    }
+
+    /// Last hidden states `[batch, seq, hidden]` over the tokens of the micro-batch, without dropout.
+    pub fn hidden(&self) -> Result<Tensor<'g>> {
+        pretrained!(self.hidden())
+    }
+
+    /// A tensor of the folder by its name as of `BertForPreTraining`.
+    pub fn weight(&self, name: &str) -> Result<Tensor<'g>> {
+        pretrained!(self.weight(Str::new(name)))
+    }
+
+    /// The activation function of the folder's model of `x`.
+    pub fn activation(&self, x: Tensor<'g>) -> Result<Tensor<'g>> {
+        pretrained!(self.activation(x.handle))
     }
 }

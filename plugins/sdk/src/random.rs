@@ -173,6 +173,7 @@ mod tests {
             batch: absent(),
             model: absent(),
             graph: absent(),
+            pretrained: absent(),
         }
     }
 

@@ -3,8 +3,9 @@
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use ablate_abi::{
-    absent, read_sized, status, BatchApi, DeclareApi, GraphApi, Host, ModelApi, RandomApi, Sink,
-    SizeGated, Status, Str, BATCH_API, DECLARE_API, GRAPH_API, MODEL_API, RANDOM_API,
+    absent, read_sized, status, BatchApi, DeclareApi, GraphApi, Host, ModelApi, PretrainedApi,
+    RandomApi, Sink, SizeGated, Status, Str, BATCH_API, DECLARE_API, GRAPH_API, MODEL_API,
+    PRETRAINED_API, RANDOM_API,
 };
 
 use crate::{Error, Result};
@@ -18,6 +19,7 @@ pub(crate) struct Tables {
     pub batch: BatchApi,
     pub model: ModelApi,
     pub graph: GraphApi,
+    pub pretrained: PretrainedApi,
 }
 
 impl Tables {
@@ -33,6 +35,7 @@ impl Tables {
             batch: extension(&host, BATCH_API),
             model: extension(&host, MODEL_API),
             graph: extension(&host, GRAPH_API),
+            pretrained: extension(&host, PRETRAINED_API),
             host,
         })
     }

@@ -59,7 +59,7 @@ fn failed(error: impl ToString) -> Fault {
 }
 
 fn objective(made: Box<dyn Objective>, doing: &mut dyn FnMut(&str)) -> Result<(), Fault> {
-    let pairs = made.needs_pairs();
+    let pairs = rig::pairs(&*made);
     let mut objectives = vec![made];
     doing("prepare");
     let labelled = label(&mut objectives, rig::batch(rig::ROWS, 1, 1, pairs)).map_err(failed)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ablate_bert::{BertConfig, Init, ParameterSpec, Role};
 use ablate_random::Stream;
-use ablate_train::{PreparedBatch, VocabularyFacts, IGNORED};
+use ablate_train::{Objective, PreparedBatch, VocabularyFacts, IGNORED};
 
 /// Tokens in the vocabulary, of which the first [`SPECIAL`] are special.
 pub(crate) const VOCABULARY: usize = 40;
@@ -52,11 +52,26 @@ fn facts() -> VocabularyFacts {
     }
 }
 
+/// Whether an objective needs labelled pairs; a batch with pairs has the labels of both kinds.
+pub(crate) fn pairs(objective: &dyn Objective) -> bool {
+    objective.needs_pairs() || objective.needs_ordered_pairs()
+}
+
 /// Rows of two segments and of different lengths, and `padding` rows after them. The same `seed` and
 /// row give the same words and keys, whatever stands beside them.
 pub(crate) fn batch(rows: usize, padding: usize, seed: u64, pairs: bool) -> PreparedBatch {
     let all = rows + padding;
     let cells = all * SEQ;
+    let labels = || {
+        let of = |row| {
+            if row < rows {
+                (row % 2) as i64
+            } else {
+                IGNORED
+            }
+        };
+        (0..all).map(of).collect()
+    };
     let mut batch = PreparedBatch {
         rows,
         batch: all,
@@ -65,21 +80,12 @@ pub(crate) fn batch(rows: usize, padding: usize, seed: u64, pairs: bool) -> Prep
         token_type_ids: vec![0; cells],
         attention_mask: vec![0; cells],
         special_tokens_mask: vec![true; cells],
-        next_sentence_label: pairs.then(|| {
-            (0..all)
-                .map(|row| {
-                    if row < rows {
-                        (row % 2) as i64
-                    } else {
-                        IGNORED
-                    }
-                })
-                .collect()
-        }),
+        next_sentence_label: pairs.then(labels),
+        segment_order_label: pairs.then(labels),
         example_ids: vec![0; all],
         row_keys: vec![0; all],
         vocabulary: Arc::new(facts()),
-        features: Default::default(),
+        ..PreparedBatch::default()
     };
     for row in 0..rows {
         let mut words = Stream::new(seed, "words").child(row as u64).reader();

@@ -114,7 +114,7 @@ fn depth(k: usize) -> usize {
     k.div_ceil(parts).next_multiple_of(16).min(k)
 }
 
-/// True when rows `step` elements apart fall on the same few sets of a first-level cache (64 sets of
+/// True when rows `stride` elements apart fall on the same few sets of a first-level cache (64 sets of
 /// 64-byte lines, 8 ways): broadcasts from there would evict each other.
 fn collides(stride: isize, rows: usize) -> bool {
     let bytes = stride.unsigned_abs() * size_of::<f32>();
@@ -159,7 +159,7 @@ impl Product {
                 [1, _] => Product { c_strides, ..self }
                     .transposed()
                     .blocks(isa, scratch),
-                _ => self.scattered(isa),
+                _ => self.scattered(),
             }
         }
     }
@@ -237,7 +237,7 @@ impl Product {
     ///
     /// # Safety
     /// As [`Product::run`].
-    unsafe fn scattered(&self, _isa: Isa) {
+    unsafe fn scattered(&self) {
         let [m, n, k] = self.size;
         for row in 0..m {
             for col in 0..n {

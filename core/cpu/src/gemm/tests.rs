@@ -120,3 +120,41 @@ fn parts_have_the_bits_of_the_whole() {
         }
     }
 }
+
+/// AVX2 and AVX-512 round once for each multiply-add, in the same order.
+#[test]
+fn vector_instruction_sets_give_the_same_bits() {
+    let with_fma: Vec<Isa> = Isa::available()
+        .into_iter()
+        .filter(|isa| tile(*isa)[0] > 4)
+        .collect();
+    let mut memory = scratch();
+    let (m, n, k) = (37, 75, 1700);
+    let (a, b) = (numbers(m * k, 5), numbers(n * k, 6));
+    for (a_stride, a_step) in &layouts(m, k)[..2] {
+        let mut run = |isa| {
+            let mut c = vec![0.0f32; m * n];
+            let product = Product {
+                size: [m, n, k],
+                a: Operand {
+                    start: a.as_ptr(),
+                    stride: *a_stride,
+                    step: *a_step,
+                },
+                b: Operand {
+                    start: b.as_ptr(),
+                    stride: k as isize,
+                    step: 1,
+                },
+                c: c.as_mut_ptr(),
+                c_strides: [n as isize, 1],
+                add: false,
+            };
+            // SAFETY: the vectors are as long as the strides reach.
+            unsafe { product.run(isa, memory.as_mut_slice().as_mut_ptr()) };
+            c.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+        };
+        let all: Vec<Vec<u32>> = with_fma.iter().map(|isa| run(*isa)).collect();
+        assert!(all.windows(2).all(|w| w[0] == w[1]));
+    }
+}

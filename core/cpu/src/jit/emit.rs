@@ -7,12 +7,14 @@
 //! time, as four vectors one after the other, each with its own partial result of every reduction:
 //! the 64 lanes that the interpreter sums in.
 
+mod functions;
+
 use super::assembler::{
     compare, ops, Address, Assembler, Gpr, Mask, Op, Operand, Zmm, ALL, RAX, RCX, RDI, RDX, RSI,
 };
 use super::schedule::{Loop, PointerId, Root, Schedule};
 use crate::math::coefficients;
-use ablate_compiler::ir::{Binary, Reduction, Unary};
+use ablate_compiler::ir::{Binary, Reduction};
 use ablate_compiler::program::{Instr, RowKernel, ValueId};
 
 /// Bytes of a vector, and of the 64 columns that a turn of a loop handles.
@@ -341,10 +343,10 @@ impl Emitter<'_> {
         // Every result is in a register before the first is written: a result may lie where an operand
         // did.
         for &value in &roots {
-            self.register(value, &uses)?;
+            self.register(value)?;
         }
         for (root, &value) in part.roots.iter().zip(&roots) {
-            let from = self.register(value, &uses)?;
+            let from = self.register(value)?;
             match *root {
                 Root::Reduce(id) => {
                     let sum = sums.iter().find(|s| s.0 == id)?;
@@ -375,7 +377,7 @@ impl Emitter<'_> {
     }
 
     /// The register of a vector value; one that is a number or in memory gets one while it has users.
-    fn register(&mut self, id: ValueId, _uses: &[usize]) -> Option<Zmm> {
+    fn register(&mut self, id: ValueId) -> Option<Zmm> {
         if let Some(register) = self.place[id] {
             return Some(register);
         }
@@ -398,7 +400,7 @@ impl Emitter<'_> {
 
     /// One use of a value as a register that may be overwritten.
     fn own(&mut self, id: ValueId, uses: &mut [usize]) -> Option<Zmm> {
-        let register = self.register(id, uses)?;
+        let register = self.register(id)?;
         uses[id] -= 1;
         if uses[id] == 0 {
             self.place[id] = None;
@@ -417,7 +419,7 @@ impl Emitter<'_> {
             uses[id] -= 1;
             return Some((self.memory(id)?, None));
         }
-        let register = self.register(id, uses)?;
+        let register = self.register(id)?;
         uses[id] -= 1;
         if uses[id] == 0 {
             self.place[id] = None;
@@ -428,7 +430,7 @@ impl Emitter<'_> {
 
     fn pair(&mut self, op: Binary, x: ValueId, y: ValueId, uses: &mut [usize]) -> Option<Zmm> {
         if x == y {
-            let a = self.register(x, uses)?;
+            let a = self.register(x)?;
             uses[x] -= 2;
             let dst = if uses[x] == 0 {
                 self.place[x] = None;
@@ -445,7 +447,7 @@ impl Emitter<'_> {
             (None, None) if commutes && self.schedule.number[x] => (y, x),
             _ => (x, y),
         };
-        let a = self.register(x, uses)?;
+        let a = self.register(x)?;
         uses[x] -= 1;
         let last = uses[x] == 0;
         if last {
@@ -481,161 +483,6 @@ impl Emitter<'_> {
             Binary::Mod => return None,
         };
         self.asm.binary(plain, dst, a, b);
-        Some(())
-    }
-
-    /// The function of a register that may be overwritten.
-    fn unary(&mut self, op: Unary, x: Zmm) -> Option<Zmm> {
-        match op {
-            Unary::Sqrt => self.asm.unary(ops::SQRT, x, Operand::Register(x)),
-            Unary::Recip => {
-                let one = self.constant_register(ONE)?;
-                self.asm.binary(ops::DIV, x, one, Operand::Register(x));
-                self.give(one);
-            }
-            Unary::Exp2 => self.exp2(x)?,
-            Unary::Log2 => self.log2(x)?,
-            Unary::Sin => return None,
-        }
-        Some(x)
-    }
-
-    /// [`crate::math::exp2`], step for step; `vscalefps` is the multiplication by its two powers.
-    fn exp2(&mut self, x: Zmm) -> Option<()> {
-        let r = Operand::Register;
-        // The second operand is the result where one is NaN.
-        for (op, bound) in [(ops::MIN, 2), (ops::MAX, 3)] {
-            let bound = self.constant_register(bound)?;
-            self.asm.binary(op, x, bound, r(x));
-            self.give(bound);
-        }
-        let (whole, p) = (self.take()?, self.constant_register(EXP2)?);
-        let magic = self.constant(4);
-        self.asm.binary(ops::ADD, whole, x, magic);
-        let magic = self.constant(4);
-        self.asm.binary(ops::SUB, whole, whole, magic);
-        self.asm.binary(ops::SUB, x, x, r(whole));
-        for c in 1..6 {
-            self.asm.binary(ops::MUL, p, p, r(x));
-            let c = self.constant(EXP2 + c);
-            self.asm.binary(ops::ADD, p, p, c);
-        }
-        self.asm.binary(ops::MUL, p, p, r(x));
-        let one = self.constant(ONE);
-        self.asm.binary(ops::ADD, p, p, one);
-        self.asm.binary(ops::SCALE, x, p, r(whole));
-        self.give(whole);
-        self.give(p);
-        Some(())
-    }
-
-    /// [`crate::math::log2`], step for step.
-    fn log2(&mut self, x: Zmm) -> Option<()> {
-        let r = Operand::Register;
-        let (small, any) = (Mask(2), Mask(3));
-        let (y, bias, f) = (self.take()?, self.take()?, self.take()?);
-        // Subnormals are scaled up first.
-        let least = self.constant(8);
-        self.asm.compare(small, compare::LESS, x, least);
-        self.asm.load(y, r(x), ALL);
-        let factor = self.constant(9);
-        self.asm.binary_masked(ops::MUL, y, small, x, factor);
-        let twenty_three = self.constant_register(10)?;
-        self.asm.select(bias, small, twenty_three);
-        self.give(twenty_three);
-        // Exponent and mantissa.
-        let root = self.constant(11);
-        self.asm.binary(ops::INT_SUB, y, y, root);
-        let low = self.constant(12);
-        self.asm.binary(ops::INT_AND, f, y, low);
-        let root = self.constant(11);
-        self.asm.binary(ops::INT_ADD, f, f, root);
-        let one = self.constant(ONE);
-        self.asm.binary(ops::SUB, f, f, one);
-        self.asm.shift_right(y, y, 23);
-        self.asm.unary(ops::INT_TO_FLOAT, y, r(y));
-        self.asm.binary(ops::SUB, y, y, r(bias));
-        let p = self.constant_register(LOG2)?;
-        for c in 1..10 {
-            self.asm.binary(ops::MUL, p, p, r(f));
-            let c = self.constant(LOG2 + c);
-            self.asm.binary(ops::ADD, p, p, c);
-        }
-        self.asm.binary(ops::MUL, p, p, r(f));
-        self.asm.binary(ops::ADD, p, p, r(y));
-        // Infinity, zero, negatives and NaN.
-        let infinity = self.constant(5);
-        self.asm.compare(any, compare::EQUAL, x, infinity);
-        self.asm.binary_masked(ops::BLEND, p, any, p, r(x));
-        let zero = self.constant(ZERO);
-        self.asm.compare(any, compare::EQUAL, x, zero);
-        let negative = self.constant(6);
-        self.asm.binary_masked(ops::BLEND, p, any, p, negative);
-        let zero = self.constant(ZERO);
-        self.asm.compare(any, compare::GREATER_EQUAL, x, zero);
-        let nan = self.constant_register(7)?;
-        self.asm.binary_masked(ops::BLEND, x, any, nan, r(p));
-        for register in [y, bias, f, p, nan] {
-            self.give(register);
-        }
-        Some(())
-    }
-
-    /// `sum = sum op x` in the lanes of the current vector.
-    fn accumulate(&mut self, op: Reduction, sum: Zmm, x: Zmm) -> Option<()> {
-        let mask = self.tail;
-        match op {
-            Reduction::Sum => {
-                self.asm
-                    .binary_masked(ops::ADD, sum, mask, sum, Operand::Register(x));
-            }
-            Reduction::Max => {
-                let rival = self.take()?;
-                if mask == ALL {
-                    self.asm.load(rival, Operand::Register(x), ALL);
-                } else {
-                    // Lanes that do not exist lose.
-                    self.asm.load(rival, Operand::Register(sum), ALL);
-                    self.asm
-                        .binary_masked(ops::BLEND, rival, mask, sum, Operand::Register(x));
-                }
-                self.greater(sum, rival);
-                self.give(rival);
-            }
-        }
-        Some(())
-    }
-
-    /// `a = the greater of a and b`; a NaN stays, as in [`crate::vector::greater`].
-    fn greater(&mut self, a: Zmm, b: Zmm) {
-        let (above, nan) = (Mask(2), Mask(3));
-        self.asm
-            .compare(above, compare::GREATER, a, Operand::Register(b));
-        self.asm
-            .compare(nan, compare::UNORDERED, a, Operand::Register(a));
-        self.asm.mask_or(above, above, nan);
-        self.asm
-            .binary_masked(ops::BLEND, a, above, b, Operand::Register(a));
-    }
-
-    /// The 64 lanes of a reduction to the first: halves added to halves, as the interpreter does.
-    fn fold(&mut self, op: Reduction, [a, b, c, d]: [Zmm; 4]) -> Option<()> {
-        let join = |e: &mut Self, x: Zmm, y: Zmm| match op {
-            Reduction::Sum => e.asm.binary(ops::ADD, x, x, Operand::Register(y)),
-            Reduction::Max => e.greater(x, y),
-        };
-        join(self, a, c);
-        join(self, b, d);
-        join(self, a, b);
-        for (op, lanes) in [
-            (ops::SHUFFLE_LANES, 0x4e),
-            (ops::SHUFFLE_LANES, 0xb1),
-            (ops::SHUFFLE, 0x4e),
-            (ops::SHUFFLE, 0xb1),
-        ] {
-            self.asm.immediate(op, b, a, Operand::Register(a), lanes);
-            join(self, a, b);
-        }
         Some(())
     }
 }

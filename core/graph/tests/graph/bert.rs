@@ -185,3 +185,36 @@ fn a_wrong_gradient_is_caught() {
     .unwrap();
     assert!((rows[0].max_relative_error - 1e-3).abs() < 1e-5, "{rows:?}");
 }
+
+/// Beside a gradient of 1, one of 1e-8 can still be told right from 1 % wrong, and missing from zero.
+#[test]
+fn a_tiny_gradient_is_checked_as_strictly() {
+    let check_with = |factor: f32| {
+        let mut lab = Lab::new();
+        let large = lab.param("large", &[3], 0.5, 1.0);
+        let small = lab.param("small", &[3], 0.5, 1.0);
+        let weak = lab.g.square(&small).unwrap();
+        let weak = lab.g.mul_scalar(&weak, 1e-8).unwrap();
+        let y = lab.g.square(&large).unwrap();
+        let y = lab.g.add(&y, &weak).unwrap();
+        let loss = lab.g.sum_all(&y).unwrap();
+        lab.g.output("loss", &loss).unwrap();
+        let gradient = lab.g.mul_scalar(&small, factor).unwrap();
+        lab.g.output("d", &gradient).unwrap();
+        let pairs = [("small".to_owned(), "d".to_owned())];
+        let states = lab.states64();
+        let options = Options::default();
+        check(&lab.g, "loss", &pairs, &states, &lab.feeds, KEY, options)
+            .unwrap()
+            .remove(0)
+    };
+    let right = check_with(2e-8);
+    assert!(right.max_relative_error < 1e-6 && !right.zero, "{right:?}");
+    let wrong = check_with(2.02e-8);
+    assert!((wrong.max_relative_error - 0.01).abs() < 1e-3, "{wrong:?}");
+    let missing = check_with(0.0);
+    assert!(
+        missing.max_relative_error > 0.9 && !missing.zero,
+        "{missing:?}"
+    );
+}

@@ -75,7 +75,7 @@ impl Rows {
                 mask_id: MASK,
                 ..VocabularyFacts::default()
             }),
-            features: Default::default(),
+            ..PreparedBatch::default()
         };
         for (row, index) in (from..to).enumerate() {
             let ids = &self.examples[index];
@@ -147,6 +147,9 @@ impl Objective for Words {
     }
     fn needs_pairs(&self) -> bool {
         false
+    }
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Words))
     }
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {
         let mut labels = vec![IGNORED; batch.batch * batch.seq];
@@ -278,17 +281,17 @@ pub fn config(folder: Option<&Path>) -> TrainerConfig {
     }
 }
 
-pub fn trainer(config: TrainerConfig, source: Rows, steps: u64) -> Trainer {
-    Trainer::new(
-        config,
-        Parts {
-            session: ReferenceBackend.session().unwrap(),
-            objectives: vec![Box::new(Words)],
-            optimizer: Box::new(Momentum),
-            schedule: Box::new(schedule::Constant),
-            rules: vec![Box::new(Until { steps, seen: 0 })],
-            source: Box::new(source),
-        },
-    )
-    .unwrap()
+pub fn parts(source: impl BatchSource + 'static, steps: u64) -> Parts {
+    Parts {
+        session: ReferenceBackend.session().unwrap(),
+        objectives: vec![Box::new(Words)],
+        optimizer: Box::new(Momentum),
+        schedule: Box::new(schedule::Constant),
+        rules: vec![Box::new(Until { steps, seen: 0 })],
+        source: Box::new(source),
+    }
+}
+
+pub fn trainer(config: TrainerConfig, source: impl BatchSource + 'static, steps: u64) -> Trainer {
+    Trainer::new(config, parts(source, steps)).unwrap()
 }

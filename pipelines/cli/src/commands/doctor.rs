@@ -46,10 +46,13 @@ git            {git}
     Ok(exit::OK)
 }
 
-/// Prints the JSON Schema of recipes.
-pub fn schema(paths: &[PathBuf]) -> Outcome {
-    let plugins = load(paths)?;
-    let schema = ablate_recipe::schema(&plugins.catalog());
+/// Prints the JSON Schema of recipes or of dataset cards.
+pub fn schema(card: bool, paths: &[PathBuf]) -> Outcome {
+    let catalog = load(paths)?.catalog();
+    let schema = match card {
+        true => ablate_recipe::card_schema(&catalog),
+        false => Some(ablate_recipe::schema(&catalog)),
+    };
     let text = serde_json::to_string_pretty(&schema).map_err(Failure::running)?;
     print(&(text + "\n"))?;
     Ok(exit::OK)

@@ -121,6 +121,10 @@ pub fn gradcheck(args: &args::Gradcheck) -> Outcome {
                 format!("{:.2e}", g.gradient),
                 format!("{:.1e}", g.error),
                 match g.verdict {
+                    Verdict::Zero => "-".to_owned(),
+                    _ => format!("{:.1e}", g.resolution),
+                },
+                match g.verdict {
                     Verdict::Right => "ok",
                     Verdict::Zero => "ok, zero in truth",
                     Verdict::Wrong => "WRONG",
@@ -135,17 +139,18 @@ pub fn gradcheck(args: &args::Gradcheck) -> Outcome {
         "checked",
         "gradient rms",
         "relative error",
+        "resolved to",
         "",
     ];
     print(&table::render(&header, &rows))?;
     if report.passed() {
         print(&format!(
-            "every gradient is within {TOLERANCE:.0e} of its central difference\n"
+            "every gradient is within {TOLERANCE:.0e} of its difference quotient, rounding aside\n"
         ))?;
         Ok(exit::OK)
     } else {
         print(&format!(
-            "not every gradient is within {TOLERANCE:.0e} of its central difference\n"
+            "not every gradient is within {TOLERANCE:.0e} of its difference quotient, rounding aside\n"
         ))?;
         Ok(exit::FAILURE)
     }

@@ -41,9 +41,10 @@ pub fn run(args: args::Run) -> Outcome {
     let summary = summary.map_err(failure)?;
     let made = records_and_report(&loaded.recipe, &summary)?;
     if summary.interrupted {
-        print(&format!(
+        // After a hang-up nobody reads this, which is no failure.
+        let _ = print(&format!(
             "interrupted: the running trial is saved; the same command goes on\n{made}"
-        ))?;
+        ));
         return Ok(exit::INTERRUPTED);
     }
     if summary.failed > 0 {

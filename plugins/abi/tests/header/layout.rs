@@ -65,7 +65,14 @@ fn c_source() -> String {
     layout!(out, DeclareApi = "ablate_declare_api" { struct_size, reserved, feature, slot, scalar });
     layout!(out, BatchApi = "ablate_batch_api" { struct_size, reserved, write_feature });
     layout!(out, ModelApi = "ablate_model_api" {
-        struct_size, reserved, number, tensor, activation, feature, parameter, metric,
+        struct_size, reserved, number, tensor, activation, feature, parameter, metric, encode,
+    });
+    layout!(out, PretrainedApi = "ablate_pretrained_api" {
+        struct_size, reserved, number, hidden, weight, activation,
+    });
+    layout!(out, ObjectiveSetup = "ablate_objective_setup" {
+        struct_size, index, objectives, objective_count, hidden_dropout, attention_dropout,
+        sequence_length, vocabulary, vocab_size,
     });
     layout!(out, GraphApi = "ablate_graph_api" {
         struct_size, reserved, shape, scalar, iota, uniform, unary, binary, binary_scalar, select,
@@ -77,10 +84,11 @@ fn c_source() -> String {
     layout!(out, BatchView = "ablate_batch_view" {
         struct_size, reserved, rows, batch, seq, input_ids, token_type_ids, attention_mask,
         special_tokens_mask, next_sentence_label, example_ids, row_keys, vocab_size, mask_id, pad_id,
-        special_ids, special_count, continues_word,
+        special_ids, special_count, continues_word, split, reserved_2, step, epoch, segment_order_label,
+        original_ids, predicted,
     });
     layout!(out, ObjectiveApi = "ablate_objective_api" {
-        struct_size, reserved, create, destroy, weight, needs, features, prepare, build,
+        struct_size, reserved, create, destroy, weight, needs, features, prepare, build, check,
     });
     layout!(out, ParameterInfo = "ablate_parameter_info" {
         struct_size, role, name, dims, rank, decay,
@@ -128,6 +136,7 @@ fn c_source() -> String {
         "ABLATE_LAYOUT_PER_TOKEN" = layout::PER_TOKEN,
         "ABLATE_LAYOUT_PER_SEQUENCE" = layout::PER_SEQUENCE,
         "ABLATE_NEEDS_SENTENCE_PAIRS" = needs::SENTENCE_PAIRS,
+        "ABLATE_NEEDS_ORDERED_PAIRS" = needs::ORDERED_PAIRS,
         "ABLATE_ROLE_WEIGHT" = role::WEIGHT, "ABLATE_ROLE_BIAS" = role::BIAS,
         "ABLATE_ROLE_NORM_SCALE" = role::NORM_SCALE, "ABLATE_ROLE_NORM_BIAS" = role::NORM_BIAS,
         "ABLATE_ROLE_EMBEDDING" = role::EMBEDDING,
@@ -158,6 +167,7 @@ fn c_source() -> String {
         "ABLATE_STOPPING_API" = STOPPING_API, "ABLATE_RANDOM_API" = RANDOM_API,
         "ABLATE_DECLARE_API" = DECLARE_API, "ABLATE_BATCH_API" = BATCH_API,
         "ABLATE_MODEL_API" = MODEL_API, "ABLATE_GRAPH_API" = GRAPH_API,
+        "ABLATE_PRETRAINED_API" = PRETRAINED_API,
         "ABLATE_SCHEDULE_API" = SCHEDULE_API, "ABLATE_OPERATOR_API" = OPERATOR_API,
         "ABLATE_COLUMN_ID" = column::ID, "ABLATE_COLUMN_TEXT" = column::TEXT,
         "ABLATE_NUMBER_BATCH" = model_number::BATCH, "ABLATE_NUMBER_SEQ" = model_number::SEQ,
@@ -167,9 +177,11 @@ fn c_source() -> String {
         "ABLATE_NUMBER_HIDDEN_SIZE" = model_number::HIDDEN_SIZE,
         "ABLATE_NUMBER_LAYER_NORM_EPS" = model_number::LAYER_NORM_EPS,
         "ABLATE_NUMBER_HIDDEN_DROPOUT" = model_number::HIDDEN_DROPOUT,
+        "ABLATE_NUMBER_ATTENTION_DROPOUT" = model_number::ATTENTION_DROPOUT,
         "ABLATE_TENSOR_HIDDEN" = model_tensor::HIDDEN,
         "ABLATE_TENSOR_POOLED" = model_tensor::POOLED,
         "ABLATE_TENSOR_WORD_EMBEDDINGS" = model_tensor::WORD_EMBEDDINGS,
+        "ABLATE_TENSOR_ATTENTION_MASK" = model_tensor::ATTENTION_MASK,
     );
     writeln!(
         out,

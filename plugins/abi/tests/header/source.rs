@@ -10,12 +10,13 @@ pub const THREADS: [&str; 3] = [
 ];
 
 /// Sources in the order of the header.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "lib",
     "plugin",
     "host",
     "graph",
     "model",
+    "pretrained",
     "objective",
     "optimizer",
     "schedule",

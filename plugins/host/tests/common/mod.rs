@@ -156,7 +156,7 @@ pub fn batch(rows: usize, batch: usize, length: usize, seq: usize, seed: u64) ->
             .map(|r| Stream::new(seed, "masks").child(r).key())
             .collect(),
         vocabulary: Arc::new(facts()),
-        features: BTreeMap::new(),
+        ..PreparedBatch::default()
     }
 }
 

@@ -2,16 +2,25 @@
 //!
 //! The numbers come from the row's own key, by position: a row is hidden the same way whatever batch
 //! it is in, and a longer row keeps what its beginning had. Three independent streams: 0 selects, 1
-//! says what happens to a selected token, 2 draws random tokens.
+//! says what happens to a selected token, 2 draws random tokens. A coin is that of a token, or of a
+//! word's first token; so under a larger rate the tokens of a smaller one are hidden too.
+
+use std::ops::Range;
 
 use ablate_sdk::{Random, Result};
 
-/// The rates of the configuration.
+use crate::masking::Unit;
+use crate::span::{spans, Span};
+use crate::words::words;
+
+/// The settings, but for the rate.
 #[derive(Clone, Debug)]
 pub struct Rates {
-    /// Share of tokens to predict.
-    pub mask_rate: f64,
-    /// `Some(limit)`: a fixed number per row, at most `limit`. `None`: a coin per token.
+    /// What is hidden together.
+    pub unit: Unit,
+    /// Lengths of spans.
+    pub span: Span,
+    /// `Some(limit)`: a fixed number per row, at most `limit`. `None`: a coin per token or word.
     pub exact: Option<usize>,
     /// Share of the chosen tokens that become `[MASK]`.
     pub mask_token: f64,
@@ -19,15 +28,19 @@ pub struct Rates {
     pub random_token: f64,
 }
 
-/// What a row needs of the vocabulary.
+/// What a row needs of the place and the vocabulary.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
+    /// Share of tokens to predict.
+    pub mask_rate: f64,
     /// Id of `[MASK]`.
     pub mask_id: i64,
     /// Ids never put in as a random token, ascending.
     pub special_ids: &'a [i64],
     /// Number of tokens.
     pub vocab_size: u64,
+    /// `[vocab_size]`, not 0 for tokens that continue a word.
+    pub continues_word: &'a [u8],
 }
 
 /// What becomes of a chosen token.
@@ -70,6 +83,26 @@ pub fn ordinary_id(rank: u32, special_ids: &[i64]) -> i64 {
     )
 }
 
+/// A random token that is not special, at position `i` of the stream; `None` in a vocabulary of
+/// nothing but special tokens.
+///
+/// # Errors
+/// Where the host has no random numbers.
+pub fn random_id(
+    draws: &Random<'_>,
+    i: usize,
+    vocab_size: u64,
+    special_ids: &[i64],
+) -> Result<Option<i64>> {
+    let ordinary = vocab_size.saturating_sub(special_ids.len() as u64);
+    if ordinary == 0 {
+        return Ok(None);
+    }
+    // Vocabularies are far smaller than u32::MAX.
+    let rank = draws.child(i as u64)?.reader().below(ordinary as u32)?;
+    Ok(Some(ordinary_id(rank, special_ids)))
+}
+
 /// Hides tokens of one row in `ids`, writes what they were to `labels`, returns how many.
 ///
 /// # Errors
@@ -83,41 +116,82 @@ pub fn mask_row(
     labels: &mut [i64],
     random: &Random<'_>,
 ) -> Result<usize> {
-    let mut candidates: Vec<usize> = (0..ids.len())
-        .filter(|i| attended[*i] != 0 && special[*i] == 0)
+    let hideable: Vec<bool> = attended
+        .iter()
+        .zip(special)
+        .map(|(attended, special)| *attended != 0 && *special == 0)
         .collect();
-    let choice = random.child(0)?;
-    let chosen = match rates.exact {
-        Some(limit) => {
-            // Google counts the special tokens in the length, and so hides a little more.
-            let length = attended.iter().filter(|m| **m != 0).count();
-            let count = exact_count(length, rates.mask_rate, limit).min(candidates.len());
-            choice.reader().choose(&mut candidates, count)?;
-            &candidates[..count]
-        }
-        None => {
-            let coins = choice.uniforms(ids.len())?;
-            candidates.retain(|i| f64::from(coins[*i]) < rates.mask_rate);
-            &candidates[..]
-        }
-    };
+    // Google counts the special tokens in the length, and so hides a little more.
+    let length = attended.iter().filter(|m| **m != 0).count();
+    let chosen = choose(rates, row, length, &hideable, ids, &random.child(0)?)?;
     let fates = random.child(1)?.uniforms(ids.len())?;
     let draws = random.child(2)?;
-    let ordinary = row.vocab_size.saturating_sub(row.special_ids.len() as u64);
-    for &i in chosen {
-        labels[i] = ids[i];
-        match action(rates, f64::from(fates[i])) {
-            Action::Mask => ids[i] = row.mask_id,
-            // A vocabulary of nothing but special tokens has no random token to offer.
-            Action::Random if ordinary > 0 => {
-                // Vocabularies are far smaller than u32::MAX.
-                let rank = draws.child(i as u64)?.reader().below(ordinary as u32)?;
-                ids[i] = ordinary_id(rank, row.special_ids);
+    let mut count = 0;
+    for group in chosen {
+        let first = group.start;
+        for i in group {
+            labels[i] = ids[i];
+            count += 1;
+            let fate = if rates.unit == Unit::Span { first } else { i };
+            match action(rates, f64::from(fates[fate])) {
+                Action::Mask => ids[i] = row.mask_id,
+                Action::Random => {
+                    if let Some(id) = random_id(&draws, i, row.vocab_size, row.special_ids)? {
+                        ids[i] = id;
+                    }
+                }
+                Action::Keep => {}
             }
-            Action::Random | Action::Keep => {}
         }
     }
-    Ok(chosen.len())
+    Ok(count)
+}
+
+/// The tokens, words or spans of a row that are hidden.
+fn choose(
+    rates: &Rates,
+    row: &Row<'_>,
+    length: usize,
+    hideable: &[bool],
+    ids: &[i64],
+    choice: &Random<'_>,
+) -> Result<Vec<Range<usize>>> {
+    let mut groups: Vec<Range<usize>> = match rates.unit {
+        Unit::Token => (0..ids.len())
+            .filter(|i| hideable[*i])
+            .map(|i| i..i + 1)
+            .collect(),
+        Unit::WholeWord | Unit::Span => words(ids, hideable, row.continues_word),
+    };
+    let Some(limit) = rates.exact else {
+        let coins = choice.uniforms(ids.len())?;
+        groups.retain(|group| f64::from(coins[group.start]) < row.mask_rate);
+        return Ok(groups);
+    };
+    let budget = exact_count(length, row.mask_rate, limit);
+    let mut reader = choice.reader();
+    match rates.unit {
+        Unit::Token => {
+            let count = budget.min(groups.len());
+            reader.choose(&mut groups, count)?;
+            groups.truncate(count);
+        }
+        Unit::WholeWord => {
+            // Google's rule: in random order, each word that still fits.
+            let all = groups.len();
+            reader.choose(&mut groups, all)?;
+            let mut left = budget;
+            groups.retain(|word| {
+                let fits = word.len() <= left;
+                if fits {
+                    left -= word.len();
+                }
+                fits
+            });
+        }
+        Unit::Span => groups = spans(&rates.span, &groups, budget, &mut reader)?,
+    }
+    Ok(groups)
 }
 
 #[cfg(test)]
@@ -155,7 +229,8 @@ mod tests {
     #[test]
     fn actions_split_the_unit_interval() {
         let rates = Rates {
-            mask_rate: 0.15,
+            unit: Unit::Token,
+            span: Span::default(),
             exact: None,
             mask_token: 0.8,
             random_token: 0.1,

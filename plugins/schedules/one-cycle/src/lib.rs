@@ -80,6 +80,9 @@ impl Schedule for OneCycle {
                 "`{key}` is {value}; it is {expected}"
             )))
         };
+        if config.total_steps == 0 {
+            return bad("total_steps", 0.0, "at least 1");
+        }
         if !(0.0..=1.0).contains(&config.pct_start) {
             return bad("pct_start", config.pct_start, "a number from 0 to 1");
         }

@@ -75,6 +75,9 @@ fn behind(step: u64, warmup: u64, total: u64) -> f64 {
 }
 
 fn check_steps(warmup: u64, total: u64) -> Result<()> {
+    if total == 0 {
+        return Err(Error::Config("`total_steps` is 0; it is at least 1".into()));
+    }
     if warmup > total {
         return Err(Error::Config(format!(
             "`warmup_steps` is {warmup}, more than the {total} of `total_steps`"

@@ -60,6 +60,9 @@ impl Schedule for Wsd {
             end_factor,
             ..
         } = config;
+        if total_steps == 0 {
+            return Err(Error::Config("`total_steps` is 0; it is at least 1".into()));
+        }
         if warmup_steps.saturating_add(decay_steps) > total_steps {
             return Err(Error::Config(format!(
                 "`warmup_steps` and `decay_steps` are {warmup_steps} and {decay_steps}, together more \

@@ -1,5 +1,6 @@
 //! C functions over the traits. Every one of them guards against panics.
 
+mod lists;
 mod objective;
 mod operator;
 mod optimizer;
@@ -20,6 +21,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use self::lists::refuse_lists;
 use crate::tables::{enable_log, guard, Tables};
 use crate::{Error, Result};
 
@@ -114,7 +116,7 @@ pub fn schema<C: JsonSchema>(text: &'static OnceLock<String>) -> Str {
 ///
 /// # Safety
 /// By the ABI: `host` lives on, `config` is valid during the call, `out` is writable.
-unsafe fn create<C: DeserializeOwned, T>(
+unsafe fn create<C: DeserializeOwned + JsonSchema, T>(
     host: *const Host,
     config: Str,
     out: *mut *mut c_void,
@@ -133,11 +135,11 @@ unsafe fn create<C: DeserializeOwned, T>(
         // Through a value, so that messages name keys and not columns of text that nobody wrote.
         let value: Value = serde_json::from_str(text).map_err(|e| Error::Config(e.to_string()))?;
         if !value.is_object() {
-            // Serde would take a list for the fields in order.
             return Err(Error::Config(format!(
                 "a configuration is an object, not {value}"
             )));
         }
+        refuse_lists::<C>(&value)?;
         let config = serde_json::from_value(value).map_err(|e| Error::Config(e.to_string()))?;
         let instance = Box::new(Instance {
             tables,

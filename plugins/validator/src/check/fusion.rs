@@ -193,6 +193,9 @@ impl Objective for Bare {
     fn needs_pairs(&self) -> bool {
         false
     }
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Bare))
+    }
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {
         Ok(batch.rows as f64)
     }
@@ -213,7 +216,7 @@ impl Objective for Bare {
 type Objectives = Vec<Box<dyn Objective>>;
 
 fn labelled(objectives: &mut Objectives) -> Result<(Labelled, ForwardShape), Stop> {
-    let pairs = objectives[0].needs_pairs();
+    let pairs = rig::pairs(&*objectives[0]);
     let labelled = label(objectives, rig::batch(ROWS, 0, 1, pairs))?;
     let shape = ForwardShape::of(&labelled, &labelled.predictions());
     Ok((labelled, shape))
@@ -248,6 +251,9 @@ fn gradient_runner(backend: &dyn Backend, objectives: &mut Objectives) -> Result
     for spec in &built.parameters {
         let values = config.initial_values(spec, &Init::Normal { std: 0.02 }, 5);
         session.set_state(&spec.name, &values)?;
+    }
+    for state in &built.frozen {
+        session.set_state(&state.name, &state.values)?;
     }
     let program = session.load(built.graph)?;
     Ok(Runner {

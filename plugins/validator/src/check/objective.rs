@@ -14,7 +14,7 @@ pub(super) type Objectives = Vec<Box<dyn Objective>>;
 
 pub(super) fn made(bench: &mut Bench<'_>, registry: &Registry) -> Result<(Objectives, bool), Stop> {
     let made = bench.objective(registry)?;
-    let pairs = made.needs_pairs();
+    let pairs = rig::pairs(&made);
     Ok((vec![Box::new(made)], pairs))
 }
 
@@ -100,7 +100,10 @@ pub(super) fn special_tokens(bench: &mut Bench<'_>) -> Result<String, Stop> {
                 continue;
             }
             for (name, feature) in after.features.iter().flatten() {
-                if let Feature::PerToken(labels) = feature {
+                // Other labels than tokens may be about special tokens too.
+                if let (true, Feature::PerToken(labels)) =
+                    (objectives[0].predicts_tokens(name), feature)
+                {
                     if labels[at] != IGNORED {
                         return fail(format!(
                             "{place}: the special token has the label {} of `{name}`; it should be {IGNORED}",

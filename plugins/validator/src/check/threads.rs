@@ -59,7 +59,7 @@ fn trace(made: &mut Made, hop: bool) -> Trace {
     let mut text = String::new();
     match made {
         Made::Objective(objectives) => {
-            let pairs = objectives[0].needs_pairs();
+            let pairs = rig::pairs(&*objectives[0]);
             for seed in 1..=3 {
                 let batch = rig::batch(rig::ROWS, 1, seed, pairs);
                 let labelled = on(hop, || label(objectives, batch))?.map_err(words)?;
@@ -251,7 +251,7 @@ pub(super) fn build_time(bench: &mut Bench<'_>) -> Result<String, Stop> {
         let since = Instant::now();
         match &mut made {
             Made::Objective(objectives) => {
-                let pairs = objectives[0].needs_pairs();
+                let pairs = rig::pairs(&*objectives[0]);
                 let labelled = label(objectives, rig::batch(rig::ROWS, 1, 1, pairs))?;
                 let shape = ForwardShape::of(&labelled, &labelled.predictions());
                 forward(&rig::model(0.1), objectives, &shape, true)?;

@@ -13,9 +13,9 @@ pub(crate) fn report_to(_channel: &std::fs::File) {}
 #[cfg(unix)]
 mod unix {
     use std::fs::File;
-    use std::mem::MaybeUninit;
     use std::os::fd::AsRawFd;
     use std::sync::atomic::{AtomicI32, Ordering};
+    use std::sync::OnceLock;
 
     use super::super::EXHAUSTED;
 
@@ -24,25 +24,31 @@ mod unix {
     /// Less than this to be had counts as none.
     const ENOUGH_BYTES: usize = 64 << 20;
 
-    /// Signals of a crash, each with the handler that was there before.
-    static mut EARLIER: [(libc::c_int, MaybeUninit<libc::sigaction>); 3] = [
-        (libc::SIGABRT, MaybeUninit::uninit()),
-        (libc::SIGSEGV, MaybeUninit::uninit()),
-        (libc::SIGBUS, MaybeUninit::uninit()),
-    ];
+    /// Signals of a crash.
+    const CRASHES: [libc::c_int; 3] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS];
+
+    /// The handlers that were there before, in the order of [`CRASHES`].
+    static EARLIER: OnceLock<[libc::sigaction; 3]> = OnceLock::new();
 
     /// Writes the note to this channel when the time comes.
     pub(crate) fn report_to(channel: &File) {
         CHANNEL.store(channel.as_raw_fd(), Ordering::Relaxed);
-        // SAFETY: called once, before any plugin and any second thread; the handler below calls
-        // nothing that a signal handler must not.
+        // SAFETY: plain system calls on structures of this function; zeros are valid in them. The handler below
+        // calls nothing that a signal handler must not.
         unsafe {
+            EARLIER.get_or_init(|| {
+                CRASHES.map(|signal| {
+                    let mut earlier: libc::sigaction = std::mem::zeroed();
+                    libc::sigaction(signal, std::ptr::null(), &mut earlier);
+                    earlier
+                })
+            });
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = last_moments as *const () as libc::sighandler_t;
             action.sa_flags = libc::SA_ONSTACK;
             libc::sigemptyset(&mut action.sa_mask);
-            for (signal, earlier) in &mut *(&raw mut EARLIER) {
-                libc::sigaction(*signal, &action, earlier.as_mut_ptr());
+            for signal in CRASHES {
+                libc::sigaction(signal, &action, std::ptr::null_mut());
             }
         }
     }
@@ -67,9 +73,9 @@ mod unix {
             } else {
                 libc::munmap(probe, ENOUGH_BYTES);
             }
-            for (known, earlier) in &*(&raw const EARLIER) {
+            for (known, earlier) in CRASHES.iter().zip(EARLIER.get().into_iter().flatten()) {
                 if *known == signal {
-                    libc::sigaction(signal, earlier.as_ptr(), std::ptr::null_mut());
+                    libc::sigaction(signal, earlier, std::ptr::null_mut());
                 }
             }
         }

@@ -49,31 +49,25 @@ fn look(root: &Value, schema: &Value, at: &str, depth: usize, found: &mut Vec<St
                     wrong(&format!("one of {}, or a list of them", TYPES.join(", ")));
                 }
             }
-            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => {
-                if !said.is_number() {
-                    wrong("a number");
-                }
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum"
+                if !said.is_number() =>
+            {
+                wrong("a number");
             }
             "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties"
-            | "maxProperties" => {
-                if said.as_u64().is_none() {
-                    wrong("a whole number from 0 on");
-                }
+            | "maxProperties"
+                if said.as_u64().is_none() =>
+            {
+                wrong("a whole number from 0 on");
             }
-            "title" | "description" | "$schema" | "format" | "pattern" => {
-                if !said.is_string() {
-                    wrong("text");
-                }
+            "title" | "description" | "$schema" | "format" | "pattern" if !said.is_string() => {
+                wrong("text");
             }
-            "uniqueItems" => {
-                if !said.is_boolean() {
-                    wrong("true or false");
-                }
+            "uniqueItems" if !said.is_boolean() => {
+                wrong("true or false");
             }
-            "enum" | "examples" => {
-                if said.as_array().is_none_or(Vec::is_empty) {
-                    wrong("a list that is not empty");
-                }
+            "enum" | "examples" if said.as_array().is_none_or(Vec::is_empty) => {
+                wrong("a list that is not empty");
             }
             "required" => required(schema, said, at, found),
             "properties" | "$defs" | "definitions" => match said.as_object() {
@@ -101,15 +95,11 @@ fn look(root: &Value, schema: &Value, at: &str, depth: usize, found: &mut Vec<St
                 }
                 _ => wrong("a list of schemas that is not empty"),
             },
-            "$ref" => {
-                if resolve(root, schema).is_none() {
-                    wrong("a reference into this schema, such as `#/$defs/Name`");
-                }
+            "$ref" if resolve(root, schema).is_none() => {
+                wrong("a reference into this schema, such as `#/$defs/Name`");
             }
-            "default" => {
-                if allows(root, schema, said) == Some(false) {
-                    found.push(format!("{at} does not allow its own default, {said}"));
-                }
+            "default" if allows(root, schema, said) == Some(false) => {
+                found.push(format!("{at} does not allow its own default, {said}"));
             }
             _ => {}
         }

@@ -2,6 +2,7 @@
 //! that transformers wrote.
 
 mod adamw;
+mod built_ins;
 mod case;
 mod compare;
 mod engine;

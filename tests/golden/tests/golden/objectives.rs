@@ -10,6 +10,7 @@ use ablate_train::{
 use crate::case::{AdamW, Case};
 
 /// Masked words with the frozen labels instead of masks of its own.
+#[derive(Clone)]
 pub struct Masked {
     labels: Vec<i64>,
     eps: f32,
@@ -93,6 +94,10 @@ impl Objective for Masked {
         false
     }
 
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(self.clone()))
+    }
+
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {
         let labels = Feature::PerToken(self.labels.clone());
         batch.features.insert("labels".into(), labels);
@@ -133,6 +138,10 @@ impl Objective for Next {
 
     fn needs_pairs(&self) -> bool {
         true
+    }
+
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Next))
     }
 
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {

@@ -28,6 +28,13 @@ impl Objective for Frozen {
         self.inner.needs_pairs()
     }
 
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Frozen {
+            inner: self.inner.duplicate()?,
+            labels: self.labels.clone(),
+        }))
+    }
+
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {
         let labels = self.labels.clone();
         let (Feature::PerToken(values) | Feature::PerSequence(values)) = &labels;

@@ -25,7 +25,7 @@ pub type Objectives = fn(&Case) -> Vec<Box<dyn Objective>>;
 /// The optimizer with the frozen settings.
 pub type MakeOptimizer = fn(&Case) -> Box<dyn Optimizer>;
 
-fn prepared(case: &Case) -> PreparedBatch {
+pub fn prepared(case: &Case) -> PreparedBatch {
     let b = &case.batch;
     PreparedBatch {
         rows: b.batch,
@@ -48,7 +48,7 @@ fn prepared(case: &Case) -> PreparedBatch {
             special_ids: (0..5).collect(),
             continuation: vec![false; case.config.vocab_size],
         }),
-        features: Default::default(),
+        ..PreparedBatch::default()
     }
 }
 

@@ -2,12 +2,12 @@
 
 use ablate_abi::{
     needs, read_sized, BatchContext, BatchView, Declarations, FeatureSpec, GraphContext,
-    ObjectiveApi, OBJECTIVE_API,
+    ObjectiveApi, ObjectiveSetup, OBJECTIVE_API,
 };
 
 use super::*;
 use crate::graph::GraphBuilder;
-use crate::{Batch, Objective, ObjectiveGraph};
+use crate::{Batch, Objective, ObjectiveGraph, Setup};
 
 /// Marks the kind.
 pub struct AnObjective;
@@ -37,13 +37,11 @@ const fn table<T: Objective>() -> ObjectiveApi {
     unsafe extern "C" fn needs_of<T: Objective>(i: *mut c_void, out: *mut u32) -> Status {
         unsafe {
             with::<T>(i, |plugin, _| {
+                let bit = |needed: bool, bit: u32| if needed { bit } else { 0 };
                 put(
                     out,
-                    if plugin.needs_sentence_pairs() {
-                        needs::SENTENCE_PAIRS
-                    } else {
-                        0
-                    },
+                    bit(plugin.needs_sentence_pairs(), needs::SENTENCE_PAIRS)
+                        | bit(plugin.needs_ordered_pairs(), needs::ORDERED_PAIRS),
                 )
             })
         }
@@ -98,6 +96,28 @@ const fn table<T: Objective>() -> ObjectiveApi {
             })
         }
     }
+    unsafe extern "C" fn check<T: Objective>(
+        i: *mut c_void,
+        setup: *const ObjectiveSetup,
+    ) -> Status {
+        unsafe {
+            with::<T>(i, |plugin, _| {
+                let setup = read_sized(setup)
+                    .map_err(|e| Error::Other(format!("the setup cannot be read: {e:?}")))?;
+                plugin.check(&Setup {
+                    objectives: texts(setup.objectives, setup.objective_count)?,
+                    index: setup.index as usize,
+                    hidden_dropout: setup.hidden_dropout,
+                    attention_dropout: setup.attention_dropout,
+                    sequence_length: setup.sequence_length as usize,
+                    vocabulary: match setup.vocabulary.is_null() {
+                        true => None,
+                        false => Some(texts(setup.vocabulary, setup.vocab_size as usize)?),
+                    },
+                })
+            })
+        }
+    }
     ObjectiveApi {
         struct_size: size_of::<ObjectiveApi>() as u32,
         reserved: 0,
@@ -108,5 +128,20 @@ const fn table<T: Objective>() -> ObjectiveApi {
         features: Some(features::<T>),
         prepare: Some(prepare::<T>),
         build: Some(build::<T>),
+        check: Some(check::<T>),
     }
+}
+
+/// The texts of an array of the host.
+///
+/// # Safety
+/// `pointer` is null or has `count` views that are valid for `'a`.
+unsafe fn texts<'a>(pointer: *const Str, count: usize) -> Result<Vec<&'a str>> {
+    // SAFETY: the caller's promise.
+    unsafe { slice(pointer, count) }
+        .iter()
+        // SAFETY: as above.
+        .map(|view| unsafe { view.get() })
+        .map(|text| text.ok_or_else(|| Error::Other("a name is not UTF-8 text".into())))
+        .collect()
 }

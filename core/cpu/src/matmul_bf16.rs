@@ -69,7 +69,8 @@ impl Cut {
         };
         let batches: usize = gemm.batch.iter().map(|l| l.size).product();
         let [rows, cols] = padded(&gemm);
-        let fits = (rows + cols) * pairs::pairs(gemm.k.size) <= SCRATCH;
+        // Longer sums are cut into blocks, which must not depend on the number of threads.
+        let fits = (rows + cols) * pairs::pairs(gemm.k.size) <= SCRATCH && gemm.k.size <= 2 * DEPTH;
         let small = gemm.flops() < 1e6;
         if fits && (batches >= 2 * threads || small) {
             return (Cut::Batches(gemm), exchanged);
@@ -314,6 +315,8 @@ mod tests {
             (1, 13, 1, 9),
             (1, 1, 40, 8),
             (3, 40, 33, 31),
+            // Dealt out by batches on one thread and by parts on two, if the sum were short.
+            (3, 16, 33, 1700),
             (20, 16, 24, 10),
             (1, 200, 500, 64),
         ] {
@@ -339,8 +342,9 @@ mod tests {
                     k: level(k, ka, kb, 0),
                     offset: [0, 0],
                 };
-                for threads in [1, 2] {
-                    for isa in Isa::available() {
+                for isa in Isa::available() {
+                    let mut bits: Option<Vec<u32>> = None;
+                    for threads in [1, 2] {
                         let pool = Pool::new(threads).expect("threads");
                         let (cut, exchanged) = Cut::new(&gemm, threads);
                         let scratch: Vec<Memory> =
@@ -356,6 +360,12 @@ mod tests {
                         let shared = Shared(shared.pointer());
                         // SAFETY: every buffer is as long as the strides reach.
                         pool.enter(|| unsafe { run(&pool, isa, &scratch, shared, &cut, buffers) });
+                        let found: Vec<u32> = c.as_slice().iter().map(|x| x.to_bits()).collect();
+                        let first = bits.get_or_insert_with(|| found.clone());
+                        assert!(
+                            *first == found,
+                            "{isa:?} {m} {n} {k}: other bits with 2 threads"
+                        );
                         for batch in 0..batches {
                             for row in 0..m {
                                 for col in 0..n {
