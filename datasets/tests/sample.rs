@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ablate_datasets::sample::{generate, SampleOptions};
 use ablate_datasets::{
-    read, split, Document, ExampleSource, Pairs, Source, TokenizedCorpus, Tokenizer,
+    read, split, ExampleSource, Pairs, Source, TokenizedCorpus, Tokenizer,
 };
 
 #[test]

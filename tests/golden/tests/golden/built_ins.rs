@@ -42,6 +42,13 @@ impl Objective for Frozen {
         false
     }
 
+    fn duplicate(&self) -> Result<Box<dyn Objective>, PluginError> {
+        Ok(Box::new(Frozen {
+            inner: self.inner.duplicate()?,
+            features: self.features.clone(),
+        }))
+    }
+
     fn prepare(&mut self, batch: &mut PreparedBatch) -> Result<f64, PluginError> {
         batch.features = self.features.clone();
         let labels = self.features.values().flat_map(|f| match f {
