@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ablate_datasets::sample::{generate, SampleOptions};
-use ablate_datasets::{
-    read, split, ExampleSource, Pairs, Source, TokenizedCorpus, Tokenizer,
-};
+use ablate_datasets::{read, split, ExampleSource, Pairs, Source, TokenizedCorpus, Tokenizer};
 
 #[test]
 fn the_card_gives_the_corpus_with_its_copies() {

@@ -36,7 +36,12 @@ pub fn plugin(folder: &Folder, name: &str, kind: &str, changes: &[(&str, &str)])
 }
 
 /// `tiny.yaml` with a plugin, under another name.
-fn with_plugin(folder: &Folder, recipe: &str, library: &std::path::Path, changes: &[(&str, &str)]) {
+pub fn with_plugin(
+    folder: &Folder,
+    recipe: &str,
+    library: &std::path::Path,
+    changes: &[(&str, &str)],
+) {
     let plugins = format!("device: cpu\nplugins: [{}]", library.display());
     let mut text = crate::support::TINY.replace("device: cpu", &plugins);
     for (from, to) in changes {
@@ -46,7 +51,7 @@ fn with_plugin(folder: &Folder, recipe: &str, library: &std::path::Path, changes
     folder.write(recipe, text);
 }
 
-const ADAMW: &str = "optimizer: {adamw: {learning_rate: 1.0e-3, weight_decay: 0.01}}";
+pub const ADAMW: &str = "optimizer: {adamw: {learning_rate: 1.0e-3, weight_decay: 0.01}}";
 
 #[test]
 fn a_crash_in_the_middle_leaves_every_other_trial_and_the_report() {

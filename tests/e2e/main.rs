@@ -19,6 +19,7 @@ mod look;
 mod measure;
 mod mistakes;
 mod packed;
+mod pins;
 mod resume;
 mod run;
 mod support;

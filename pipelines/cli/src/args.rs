@@ -177,6 +177,10 @@ pub struct RecipeArgs {
     /// Override a value: --set model.bert.layers=4. May be given several times.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub sets: Vec<String>,
+    /// A shared library, or a folder of them, to load plugins from, besides those of the recipe. May be given
+    /// several times.
+    #[arg(long = "plugin", value_name = "PATH")]
+    pub plugins: Vec<PathBuf>,
 }
 
 /// `ablate run`

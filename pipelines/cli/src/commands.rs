@@ -12,7 +12,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use ablate_experiment::Plugins;
-use ablate_recipe::{load_with, Catalog, Loaded};
+use ablate_recipe::{load_with, Catalog, Loaded, PluginPath};
 use ablate_validator::probe::Prober;
 use ablate_validator::process::Limits;
 
@@ -91,9 +91,14 @@ pub fn print(text: &str) -> Result<(), Failure> {
 pub fn load(args: &RecipeArgs, more_sets: &[String]) -> Result<(Loaded, Plugins), Failure> {
     let mut found: Option<Plugins> = None;
     let mut broken: Option<String> = None;
-    let sets: Vec<String> = args.sets.iter().chain(more_sets).cloned().collect();
+    let mut sets: Vec<String> = args.sets.iter().chain(more_sets).cloned().collect();
+    for path in &args.plugins {
+        // A path as JSON, which YAML reads as it is.
+        let path = serde_json::json!([path.to_string_lossy()]);
+        sets.push(format!("plugins+={path}"));
+    }
     let prober = Prober::new(worker::program()?, Limits::for_plugins());
-    let resolve = |paths: &[std::path::PathBuf]| -> (Catalog, Vec<(usize, String)>) {
+    let resolve = |paths: &[PluginPath]| -> (Catalog, Vec<(usize, String)>) {
         match Plugins::probe(paths, prober) {
             Ok((plugins, wrong)) => {
                 let catalog = plugins.catalog();

@@ -6,8 +6,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ablate_host::{CatalogueEntry, Kind, OperatorPlugin, Origin, Registry};
-use ablate_recipe::{self as recipe, Catalog, ConfigProblem};
+use ablate_host::{check_pin, CatalogueEntry, Kind, OperatorPlugin, Origin, Registry};
+use ablate_recipe::{self as recipe, Catalog, ConfigProblem, PluginPath};
 use ablate_train::{
     compose, Objective, ObjectiveContext, ObjectiveGraph, Optimizer, PluginError, PreparedBatch,
     Schedule, Setup, Stop, StoppingRule,
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::environment::Library;
-use crate::error::Result;
+use crate::error::{ExperimentError, Result};
 use crate::inputs;
 use crate::objectives;
 
@@ -54,6 +54,14 @@ impl LoadedPlugin {
     }
 }
 
+/// Whether a pinned library is still the one that was meant. Nothing of it has been run yet.
+fn pin(named: &PluginPath) -> std::result::Result<(), String> {
+    match named.sha256() {
+        None => Ok(()),
+        Some(sha256) => check_pin(named.path(), sha256).map_err(|error| error.to_string()),
+    }
+}
+
 /// Several of them in a sentence.
 pub(crate) fn in_words(loaded: &[LoadedPlugin]) -> String {
     let words: Vec<String> = loaded
@@ -71,7 +79,7 @@ pub struct Plugins {
     entries: Arc<[CatalogueEntry]>,
     /// Knows the entries that are not.
     prober: Option<Arc<Mutex<Prober>>>,
-    paths: Vec<PathBuf>,
+    paths: Vec<PluginPath>,
 }
 
 impl Plugins {
@@ -83,7 +91,7 @@ impl Plugins {
         Ok(Self::of(Registry::with_builtins()?, &[]))
     }
 
-    fn of(registry: Registry, paths: &[PathBuf]) -> Self {
+    fn of(registry: Registry, paths: &[PluginPath]) -> Self {
         Plugins {
             entries: registry.catalogue().into(),
             registry: Arc::new(registry),
@@ -98,13 +106,15 @@ impl Plugins {
     ///
     /// # Errors
     /// As [`Plugins::built_in`].
-    pub fn probe(paths: &[PathBuf], mut prober: Prober) -> Result<(Self, Vec<(usize, String)>)> {
+    pub fn probe(paths: &[PluginPath], mut prober: Prober) -> Result<(Self, Vec<(usize, String)>)> {
         let mut plugins = Self::built_in()?;
         let mut wrong = Vec::new();
         for (i, path) in paths.iter().enumerate() {
-            if let Err(error) = prober.load(path) {
-                wrong.push((i, error.to_string()));
-            }
+            let loaded = pin(path).and_then(|()| match prober.load(path.path()) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            });
+            wrong.extend(loaded.err().map(|message| (i, message)));
         }
         let all = plugins.entries.iter().chain(prober.entries());
         plugins.entries = all.cloned().collect();
@@ -116,13 +126,29 @@ impl Plugins {
     /// The same plugins, all of them in this process.
     ///
     /// # Errors
-    /// A library that the worker process could load and this one cannot.
+    /// A library that the worker process could load and this one cannot, or that has changed since.
     pub fn open(&self) -> Result<Self> {
         let mut registry = Registry::with_builtins()?;
         for path in &self.paths {
-            registry.load_path(path)?;
+            registry.load_path(path.path())?;
         }
-        Ok(Self::of(registry, &self.paths))
+        let opened = Self::of(registry, &self.paths);
+        opened.same_files(&self.files())?;
+        Ok(opened)
+    }
+
+    /// Refuses to go on with other files than those that were looked at before.
+    ///
+    /// # Errors
+    /// When a file has changed.
+    pub(crate) fn same_files(&self, before: &[Origin]) -> Result<()> {
+        if self.files() == before {
+            return Ok(());
+        }
+        Err(ExperimentError::Recipe(
+            "a plugin's file is another one than when the run began; run again when its build is done"
+                .to_owned(),
+        ))
     }
 
     /// What a trial of this arm needs of loaded plugins: that which its recipe names, and the operators of
@@ -182,7 +208,7 @@ impl Plugins {
     }
 
     /// The paths that were given.
-    pub fn paths(&self) -> &[PathBuf] {
+    pub fn paths(&self) -> &[PluginPath] {
         &self.paths
     }
 
@@ -198,13 +224,15 @@ impl Plugins {
     ///
     /// # Errors
     /// As [`Plugins::built_in`].
-    pub fn load(paths: &[PathBuf]) -> Result<(Self, Vec<(usize, String)>)> {
+    pub fn load(paths: &[PluginPath]) -> Result<(Self, Vec<(usize, String)>)> {
         let mut registry = Registry::with_builtins()?;
         let mut wrong = Vec::new();
         for (i, path) in paths.iter().enumerate() {
-            if let Err(error) = registry.load_path(path) {
-                wrong.push((i, error.to_string()));
-            }
+            let loaded = pin(path).and_then(|()| {
+                let loaded = registry.load_path(path.path());
+                loaded.map_err(|error| error.to_string())
+            });
+            wrong.extend(loaded.err().map(|message| (i, message)));
         }
         Ok((Self::of(registry, paths), wrong))
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use ablate_datasets::curate::OperatorReport;
 use ablate_host::Origin;
-use ablate_recipe::{Arm, ArmKind, Catalog, Recipe};
+use ablate_recipe::{Arm, ArmKind, Catalog, PluginPath, Recipe};
 use ablate_train::{MetricsRow, Split};
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use crate::result::TrialResult;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     /// Paths of plugins, as the recipe has them.
-    pub plugins: Vec<PathBuf>,
+    pub plugins: Vec<PluginPath>,
     /// The files behind them, as the parent's worker has seen them; they must be the same still.
     pub files: Vec<Origin>,
     /// The baseline's recipe, as YAML.

@@ -81,12 +81,7 @@ fn work(order: &Order, progress: &mut dyn Progress, interrupt: &AtomicBool) -> R
     if let Some((_, message)) = wrong.into_iter().next() {
         return Err(ExperimentError::Recipe(message));
     }
-    if plugins.files() != order.files {
-        return Err(ExperimentError::Recipe(
-            "a plugin's file is another one than when the run began; run again when its build is done"
-                .to_owned(),
-        ));
-    }
+    plugins.same_files(&order.files)?;
     let catalog = plugins.catalog();
     let baseline = wire::read(&order.baseline, &catalog)?;
     progress.event(Event::Working("reading the corpus"));

@@ -107,12 +107,30 @@ impl Checks<'_> {
     fn plugins(&mut self, value: &mut Value) {
         let paths = value.get_mut("plugins").and_then(Value::as_array_mut);
         for (i, path) in paths.into_iter().flatten().enumerate() {
-            let Value::String(path) = path else { continue };
+            let mut at = format!("plugins.{i}");
+            if let Value::Object(pinned) = &*path {
+                let digits = pinned.get("sha256").and_then(Value::as_str);
+                if digits
+                    .is_some_and(|d| d.len() != 64 || !d.chars().all(|c| c.is_ascii_hexdigit()))
+                {
+                    let message = format!("`{at}.sha256` is no SHA-256");
+                    let help = "write the 64 hexadecimal digits that `sha256sum` prints";
+                    self.error(&format!("{at}.sha256"), message, help.to_owned());
+                }
+                at.push_str(".path");
+            }
+            let path = match path {
+                Value::Object(pinned) => pinned.get_mut("path"),
+                path => Some(path),
+            };
+            let Some(Value::String(path)) = path else {
+                continue;
+            };
             match self.finder.path(path) {
                 Ok(found) => *path = found.to_string_lossy().into_owned(),
                 Err(missing) => {
                     let message = format!("the plugin `{path}` does not exist");
-                    self.error(&format!("plugins.{i}"), message, missing.help);
+                    self.error(&at, message, missing.help);
                 }
             }
         }

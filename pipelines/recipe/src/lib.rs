@@ -29,14 +29,16 @@ mod words;
 
 pub use arms::{Arm, ArmKind, ArmPlan, BASELINE};
 pub use catalog::{
-    Catalog, ConfigCheck, ConfigProblem, Kind, SourceCheck, Together, TogetherCheck, VocabularyCheck,
+    Catalog, ConfigCheck, ConfigProblem, Kind, SourceCheck, Together, TogetherCheck,
+    VocabularyCheck,
 };
 pub use component::{Component, Objective, Optimizer};
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
 pub use load::{load, load_with, Loaded};
 pub use recipe::{
     Activation, Bert, Data, Design, Device, Evaluate, Experiment, Files, Format, Init, Model,
-    OnError, Overrides, Precision, Recipe, Report, ReportFormat, Source, Split, Tokenizer, Train,
+    OnError, Overrides, Pinned, PluginPath, Precision, Recipe, Report, ReportFormat, Source, Split,
+    Tokenizer, Train,
 };
 pub use schema::{card_schema, schema};
 pub use stop::Stop;

@@ -3,7 +3,7 @@
 //! Owns reading the file and the order in which its parts are looked at. Must not know any key of a
 //! recipe but `plugins`, which must be read before the rest can be checked.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ use crate::{
     interventions::arms,
     overrides::Override,
     parse::{parse, Origin},
-    recipe::Recipe,
+    recipe::{Pinned, PluginPath, Recipe},
     resolve::Resolver,
     schema::schema,
     tree::{Content, Node, Problem, Sources, Span},
@@ -45,7 +45,7 @@ pub fn load(path: &Path, sets: &[String], catalog: &Catalog) -> Result<Loaded, D
 
 /// As [`load`], for a catalog that depends on the plugins which the recipe itself names.
 ///
-/// `resolve` gets the paths under `plugins` that exist, and gives the catalog and what was wrong
+/// `resolve` gets the entries of `plugins` whose paths exist, and gives the catalog and what was wrong
 /// with them, as index and message; that is reported where the path stands.
 ///
 /// # Errors
@@ -53,7 +53,7 @@ pub fn load(path: &Path, sets: &[String], catalog: &Catalog) -> Result<Loaded, D
 pub fn load_with(
     path: &Path,
     sets: &[String],
-    resolve: impl FnOnce(&[PathBuf]) -> (Catalog, Vec<(usize, String)>),
+    resolve: impl FnOnce(&[PluginPath]) -> (Catalog, Vec<(usize, String)>),
 ) -> Result<Loaded, Diagnostics> {
     let mut sources = Sources::default();
     let mut problems = Vec::new();
@@ -77,11 +77,14 @@ pub fn load_with(
 
     let finder = Finder::of(path);
     let named = plugins(&tree, &overrides, &finder);
-    let paths: Vec<PathBuf> = named.iter().map(|(path, _)| path.clone()).collect();
+    let paths: Vec<PluginPath> = named.iter().map(|(path, _)| path.clone()).collect();
     let (catalog, wrong) = resolve(&paths);
     for (index, message) in wrong {
         if let Some((path, span)) = named.get(index) {
-            let message = format!("the plugin `{}` cannot be used: {message}", path.display());
+            let message = format!(
+                "the plugin `{}` cannot be used: {message}",
+                path.path().display()
+            );
             problems.push(
                 Problem::error(*span, "plugins", message)
                     .help("remove it from `plugins`, or build it for this version of Ablate"),
@@ -191,8 +194,8 @@ fn whole(root: Option<Node>, source: usize, problems: &mut Vec<Problem>) -> Opti
     }
 }
 
-/// The plugin paths that exist, each with its place.
-fn plugins(tree: &Node, overrides: &[Override], finder: &Finder) -> Vec<(PathBuf, Span)> {
+/// The entries of `plugins` whose paths exist, each with its place.
+fn plugins(tree: &Node, overrides: &[Override], finder: &Finder) -> Vec<(PluginPath, Span)> {
     let mut tree = tree.clone();
     let schema: Value = schema(&Catalog::default());
     // Mistakes are found again, and reported, when everything is applied.
@@ -206,7 +209,18 @@ fn plugins(tree: &Node, overrides: &[Override], finder: &Finder) -> Vec<(PathBuf
     list.items()
         .iter()
         .filter_map(|item| match &item.content {
-            Content::Text(path) => Some((finder.path(path).ok()?, item.span)),
+            Content::Text(path) => Some((finder.path(path).ok()?.into(), item.span)),
+            Content::Map(_) => {
+                let text = |key| match &item.find(key)?.content {
+                    Content::Text(text) => Some(text),
+                    _ => None,
+                };
+                let pinned = Pinned {
+                    path: finder.path(text("path")?).ok()?,
+                    sha256: text("sha256")?.clone(),
+                };
+                Some((PluginPath::Pinned(pinned), item.span))
+            }
             _ => None,
         })
         .collect()

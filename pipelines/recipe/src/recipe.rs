@@ -30,8 +30,8 @@ pub struct Recipe {
     pub device: Device,
     /// Arithmetic of the matrix products.
     pub precision: Precision,
-    /// Shared libraries, or folders of them, to load plugins from.
-    pub plugins: Vec<PathBuf>,
+    /// Where plugins are loaded from.
+    pub plugins: Vec<PluginPath>,
     /// The corpus and how it becomes batches.
     pub data: Data,
     /// The network.
@@ -52,6 +52,52 @@ pub struct Recipe {
     pub experiment: Experiment,
     /// What the report is written as.
     pub report: Report,
+}
+
+/// Where plugins are loaded from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PluginPath {
+    /// A shared library or a folder of them, whatever is in it.
+    Any(PathBuf),
+    /// One shared library, and what must be in it.
+    Pinned(Pinned),
+}
+
+/// A shared library that is loaded only while its bytes are these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pinned {
+    /// The library.
+    pub path: PathBuf,
+    /// SHA-256 of its bytes: 64 hexadecimal digits, as `sha256sum` prints them.
+    pub sha256: String,
+}
+
+impl PluginPath {
+    /// The library or folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            PluginPath::Any(path) => path,
+            PluginPath::Pinned(pinned) => &pinned.path,
+        }
+    }
+
+    /// What SHA-256 the library must have.
+    #[must_use]
+    pub fn sha256(&self) -> Option<&str> {
+        match self {
+            PluginPath::Any(_) => None,
+            PluginPath::Pinned(pinned) => Some(&pinned.sha256),
+        }
+    }
+}
+
+impl From<PathBuf> for PluginPath {
+    fn from(path: PathBuf) -> Self {
+        PluginPath::Any(path)
+    }
 }
 
 impl Recipe {

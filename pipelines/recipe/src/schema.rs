@@ -87,8 +87,22 @@ pub fn schema(catalog: &Catalog) -> Value {
                 "description": "Arithmetic of the matrix products: f32, or bf16 operands with f32 sums. Parameters, activations and all else stay f32."
             },
             "plugins": {
-                "type": "array", "items": {"type": "string", "minLength": 1}, "default": [],
-                "description": "Shared libraries, or folders of them, to load plugins from."
+                "type": "array",
+                "items": {"anyOf": [
+                    {"type": "string", "minLength": 1},
+                    object(
+                        "A shared library that is loaded only while its bytes are these.",
+                        &["path", "sha256"],
+                        json!({
+                            "path": {"type": "string", "minLength": 1, "description": "The library."},
+                            "sha256": {"type": "string", "minLength": 64, "maxLength": 64,
+                                "description": "SHA-256 of its bytes, 64 hexadecimal digits."},
+                        }),
+                    ),
+                ]},
+                "default": [],
+                "examples": [["target/release/libmine.so"]],
+                "description": "Shared libraries, or folders of them, to load plugins from; a library may be pinned by its SHA-256."
             },
         }),
     );

@@ -15,6 +15,25 @@ pub enum HostError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The library is not the one that was pinned.
+    #[error(
+        "`{path}` has the SHA-256 {found}, but {pinned} is pinned, so nothing of it was run; if you built it \
+         anew and mean this one, change the pin"
+    )]
+    OtherFile {
+        /// As given.
+        path: PathBuf,
+        /// SHA-256 of the bytes that are there.
+        found: String,
+        /// SHA-256 that is wanted.
+        pinned: String,
+    },
+    /// A pin on a folder.
+    #[error("`{path}` is a folder; a SHA-256 pins one library, so name the library")]
+    PinnedFolder {
+        /// As given.
+        path: PathBuf,
+    },
     /// A folder without a single shared library.
     #[error(
         "there is no shared library (`*.{extension}`) in the folder `{path}`; name the folder that your \

@@ -39,7 +39,7 @@ mod tables;
 
 pub use catalogue::{CatalogueEntry, Kind, Origin};
 pub use error::HostError;
-pub use load::libraries;
+pub use load::{check_pin, libraries};
 pub use objective::ObjectivePlugin;
 pub use operator::{Fate, OperatorPlugin};
 pub use optimizer::OptimizerPlugin;

@@ -39,6 +39,40 @@ pub fn libraries(path: &Path) -> Result<Vec<PathBuf>, HostError> {
     Ok(found)
 }
 
+/// Refuses a library whose bytes do not have this SHA-256 (in hexadecimal), without opening it.
+///
+/// # Errors
+/// When it is another file, cannot be read, or is a folder.
+pub fn check_pin(path: &Path, sha256: &str) -> Result<(), HostError> {
+    let unreadable = |source| HostError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    if std::fs::metadata(path).map_err(unreadable)?.is_dir() {
+        return Err(HostError::PinnedFolder {
+            path: path.to_owned(),
+        });
+    }
+    let found = hash(&std::fs::read(path).map_err(unreadable)?);
+    if found.eq_ignore_ascii_case(sha256) {
+        return Ok(());
+    }
+    Err(HostError::OtherFile {
+        path: path.to_owned(),
+        found,
+        pinned: sha256.to_owned(),
+    })
+}
+
+fn hash(bytes: &[u8]) -> String {
+    let mut sha256 = String::new();
+    for byte in Sha256::digest(bytes) {
+        // Writing to a string cannot fail.
+        let _ = write!(sha256, "{byte:02x}");
+    }
+    sha256
+}
+
 /// Opens a library and calls its entry function.
 pub(crate) fn open(path: &Path) -> Result<(*const Plugin, Origin), HostError> {
     let unreadable = |source| HostError::Unreadable {
@@ -47,12 +81,7 @@ pub(crate) fn open(path: &Path) -> Result<(*const Plugin, Origin), HostError> {
     };
     // Absolute, so that the loader does not search its own path for a bare file name.
     let absolute = path.canonicalize().map_err(unreadable)?;
-    let bytes = std::fs::read(&absolute).map_err(unreadable)?;
-    let mut sha256 = String::new();
-    for byte in Sha256::digest(&bytes) {
-        // Writing to a string cannot fail.
-        let _ = write!(sha256, "{byte:02x}");
-    }
+    let sha256 = hash(&std::fs::read(&absolute).map_err(unreadable)?);
     // SAFETY: opening a library runs its initialisers, which the user asked for by naming it.
     let library = unsafe { Library::new(&absolute) }.map_err(|error| HostError::NotALibrary {
         path: path.to_owned(),

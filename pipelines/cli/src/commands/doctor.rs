@@ -31,7 +31,7 @@ threads        {} of {} cores
 device         {device}
 gpu            none: {}
 plugins        {plugins} built in
-plugin search  the paths under `plugins:` in the recipe (as written, then beside the recipe); no other folder is searched
+plugin search  the paths under `plugins:` in the recipe (as written, then beside the recipe) and `--plugin`; no other folder is searched
 git            {git}
 ",
         e.ablate,

@@ -9,6 +9,7 @@ mod new;
 use std::path::{Path, PathBuf};
 
 use ablate_experiment::Plugins;
+use ablate_recipe::PluginPath;
 use ablate_validator::probe::Prober;
 use ablate_validator::process::{Limits, Program};
 use ablate_validator::Target;
@@ -60,7 +61,8 @@ fn list(paths: &[PathBuf], json: bool) -> Outcome {
 /// The built-in plugins and those at `paths`, looked at by a worker.
 pub fn load(paths: &[PathBuf]) -> Result<Plugins, Failure> {
     let prober = Prober::new(program()?, Limits::for_plugins());
-    let (plugins, wrong) = Plugins::probe(paths, prober).map_err(Failure::running)?;
+    let paths: Vec<PluginPath> = paths.iter().cloned().map(PluginPath::from).collect();
+    let (plugins, wrong) = Plugins::probe(&paths, prober).map_err(Failure::running)?;
     match wrong.first() {
         None => Ok(plugins),
         Some((_, message)) => Err(Failure::usage(message)),
