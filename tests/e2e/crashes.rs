@@ -256,14 +256,13 @@ fn data_from_another_process_is_recorded_as_from_this_one() {
     for arm in ["baseline", "wider"] {
         assert_same_trial(&folder.trial("own", arm, 1), &folder.trial("here", arm, 1));
     }
-    // A name that the data crate has cannot be a plugin's.
-    let library = plugin(&folder, "min_words", "operator", &[]);
+    // A name that is built in cannot be another plugin's.
     let done = folder
-        .ablate(&["plugin", "list", library.to_str().unwrap()])
+        .ablate(&["plugin", "new", "min_words", "--kind", "operator"])
         .exits(2);
     assert!(
         done.stderr
-            .contains("two data operators called `min_words`"),
+            .contains("there is a built-in data operator called `min_words`"),
         "{done}"
     );
 }
