@@ -374,9 +374,10 @@ fn the_catalogue_has_schemas() {
     }
     let mlm = registry.find(Kind::Objective, "mlm").unwrap();
     let rate = &mlm.schema["properties"]["mask_rate"];
+    assert_eq!(rate["default"], json!(0.15));
     assert_eq!(
-        (&rate["exclusiveMinimum"], &rate["default"]),
-        (&json!(0.0), &json!(0.15))
+        mlm.schema["$defs"]["MaskRate"]["anyOf"][0]["exclusiveMinimum"],
+        json!(0.0)
     );
     let steps = registry.find(Kind::StoppingRule, "max_steps").unwrap();
     assert_eq!(steps.schema["required"], json!(["steps"]));

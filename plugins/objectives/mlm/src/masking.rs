@@ -5,14 +5,14 @@
 
 use ablate_sdk::{Batch, Error, Result, Split, IGNORED};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rate::MaskRate;
 use crate::select::{mask_row, Rates, Row};
 use crate::span::Span;
 
 /// How tokens are hidden.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Masking {
     /// Share of tokens to predict, between 0 and 1, both exclusive; or a schedule.
@@ -50,7 +50,7 @@ impl Default for Masking {
 }
 
 /// What is hidden together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Each token for itself, as BERT.
@@ -64,7 +64,7 @@ pub enum Unit {
 }
 
 /// How tokens or words are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Selection {
     /// Each token or word by its own coin, as Hugging Face: `mask_rate` on average.

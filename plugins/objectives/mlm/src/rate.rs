@@ -5,10 +5,10 @@
 
 use ablate_sdk::{Error, Result};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// `mask_rate`: a number, or a schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "a share, or {from, to, steps} or {from, to, epochs}"
@@ -21,7 +21,7 @@ pub enum MaskRate {
 }
 
 /// A share that goes from one value to another and stays there. Give `steps` or `epochs`.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// Share in the first step.
@@ -44,7 +44,7 @@ pub struct Schedule {
 }
 
 /// The way of a scheduled share.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
     /// A straight line.

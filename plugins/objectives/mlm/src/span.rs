@@ -10,10 +10,10 @@ use std::ops::Range;
 
 use ablate_sdk::{Error, Reader, Result};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Lengths of spans, in words.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Span {
     /// Parameter of the geometric distribution: the probability that a span ends after a word.

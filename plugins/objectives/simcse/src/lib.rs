@@ -29,7 +29,7 @@ use ablate_sdk::{
     Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Result, Role, Setup, Tensor, IGNORED,
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Takes a padding row out of a softmax: large enough for a probability of exactly 0, and finite.
 const OUT: f64 = 1e9;
@@ -67,7 +67,7 @@ impl Default for Config {
 }
 
 /// What stands for a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {
     /// The last hidden state of the first token, `[CLS]`.
