@@ -2,6 +2,7 @@
 
 mod support;
 
+use ablate_recipe::PluginPath;
 use support::{mistakes, warnings, with, Folder, GOOD};
 
 #[test]
@@ -256,7 +257,7 @@ fn a_plugin_that_is_none_is_reported_with_the_rest() {
         with("seeds: [1, 2, 3]", "plugins: [mine.so]\nseeds: []"),
     );
     let error = ablate_recipe::load_with(&folder.path("recipe.yaml"), &[], |paths| {
-        assert_eq!(paths, [folder.path("mine.so")]);
+        assert_eq!(paths, [PluginPath::from(folder.path("mine.so"))]);
         let problem = (0, "it has no entry `ablate_plugin_entry`".to_owned());
         (support::catalog(), vec![problem])
     })

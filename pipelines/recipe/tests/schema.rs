@@ -169,7 +169,10 @@ fn the_structs_write_the_keys_of_the_schema() {
             "model.bert.init.truncated_normal=1",
             "schedule.warmup_cosine.warmup_steps=1",
         ],
-        &["data.source={path: a.txt, format: text, text: t, id: i, on_error: skip}"],
+        &[
+            "data.source={path: a.txt, format: text, text: t, id: i, on_error: skip}",
+            "plugins=[{path: a.txt, sha256: 1f8e2a4c1f8e2a4c1f8e2a4c1f8e2a4c1f8e2a4c1f8e2a4c1f8e2a4c1f8e2a4c}]",
+        ],
     ] {
         let loaded = folder.load(GOOD, sets).unwrap_or_else(|e| panic!("{e}"));
         let value: Value = serde_json::to_value(&loaded.recipe).unwrap();
