@@ -47,12 +47,9 @@ pub(crate) fn yardstick(
     arm: &[Box<dyn Objective>],
     baseline: &[Box<dyn Objective>],
 ) -> Result<Yardstick> {
-    let known = |o: &&Box<dyn Objective>| baseline.iter().any(|b| b.name() == o.name());
-    let shared: Vec<String> = arm
-        .iter()
-        .filter(known)
-        .map(|o| o.name().to_owned())
-        .collect();
+    let known = |name: &&str| baseline.iter().any(|b| b.name() == *name);
+    let names = arm.iter().map(|o| o.name());
+    let shared: Vec<String> = names.filter(known).map(str::to_owned).collect();
     Ok(Yardstick {
         pairs: pairs(baseline)?,
         others: shared.len() < arm.len(),
