@@ -111,6 +111,9 @@ pub fn run(
         &environment::look(threads, backend.description()),
     )?;
 
+    if let Some(advice) = backend.advice() {
+        progress.event(Event::Warning(advice));
+    }
     progress.event(Event::Working("reading the corpus"));
     let mut data = DataStore::new(&recipe.data, PathBuf::new())?;
     let facts = data.facts();

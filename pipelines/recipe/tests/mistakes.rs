@@ -127,9 +127,9 @@ fn missing_files() {
 }
 
 #[test]
-fn precision_not_available() {
+fn unknown_precision() {
     insta::assert_snapshot!(mistakes(
-        with("seeds:", "precision: f32_split\nseeds:"),
+        with("seeds:", "precision: f32_splt\nseeds:"),
         &[]
     ));
 }

@@ -30,15 +30,23 @@ static GLOBAL: Counting = Counting;
 
 #[test]
 fn no_allocation_after_the_first_runs() {
-    for (threads, precision) in [
-        (1, Precision::F32),
-        (2, Precision::F32),
-        (1, Precision::Bf16),
-        (2, Precision::Bf16),
+    for (threads, precision, emulated) in [
+        (1, Precision::F32, false),
+        (2, Precision::F32, false),
+        (1, Precision::F32Split, false),
+        (2, Precision::F32Split, false),
+        (1, Precision::Bf16, false),
+        (2, Precision::Bf16, false),
+        (1, Precision::F32Split, true),
+        (2, Precision::Bf16, true),
     ] {
         let backend = CpuBackend::new(threads)
             .expect("threads")
             .with_precision(precision);
+        let backend = match emulated {
+            true => backend.with_emulated_amx(),
+            false => backend,
+        };
         for (name, build) in cases::CASES {
             let case = cases::build(*build).expect("builds");
             let mut session = backend.session().expect("a session");
