@@ -27,8 +27,8 @@ pub enum Precision {
     #[default]
     F32,
     /// By three products of bfloat16 parts, of which each operand has a high and a low one, with
-    /// single-precision sums: sixteen bits of mantissa, and what is below `2^-126` is lost. Faster than
-    /// single precision with AMX only.
+    /// single-precision sums: sixteen bits of mantissa, and what is below `2^-126` is lost. Meant for
+    /// processors with AMX; slower than single precision on others.
     F32Split,
     /// Of operands rounded to bfloat16, with single-precision products and sums.
     Bf16,
@@ -154,10 +154,16 @@ impl Backend for CpuBackend {
         match self.precision {
             Precision::F32 => format!("cpu, {threads} threads, {isa}"),
             Precision::F32Split => {
-                format!("cpu, {threads} threads, {isa}, f32_split products by {}", self.products())
+                format!(
+                    "cpu, {threads} threads, {isa}, f32_split products by {}",
+                    self.products()
+                )
             }
             Precision::Bf16 => {
-                format!("cpu, {threads} threads, {isa}, bf16 products by {}", self.products())
+                format!(
+                    "cpu, {threads} threads, {isa}, bf16 products by {}",
+                    self.products()
+                )
             }
         }
     }
@@ -383,12 +389,9 @@ impl Session for CpuSession {
             })
         };
         grow(&mut self.arena, program.arena_len);
-        let products = plans.iter().any(|p| {
-            matches!(
-                p,
-                Plan::Gemm(_) | Plan::GemmBf16(..) | Plan::GemmPacked(..)
-            )
-        });
+        let products = plans
+            .iter()
+            .any(|p| matches!(p, Plan::Gemm(_) | Plan::GemmBf16(..) | Plan::GemmPacked(..)));
         let packing = if products { gemm::SCRATCH } else { 0 };
         let scratch = rows()
             .map(|(plan, compiled)| match compiled {

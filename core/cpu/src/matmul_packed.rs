@@ -152,7 +152,12 @@ impl Cut {
 
     /// Words of one packed operand of one batch.
     fn side_len(&self, side: Side) -> usize {
-        words(self.method.planes(), side, self.size(side), self.gemm.k.size)
+        words(
+            self.method.planes(),
+            side,
+            self.size(side),
+            self.gemm.k.size,
+        )
     }
 
     /// Where the words of a row (a group's first) or column (a panel's first) begin, for the block of the
@@ -277,14 +282,7 @@ fn c_strides(gemm: &Gemm) -> [isize; 2] {
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn pack(
-    pool: &Pool,
-    isa: Isa,
-    shared: Shared,
-    cut: &Cut,
-    side: Side,
-    buffers: [Shared; 3],
-) {
+unsafe fn pack(pool: &Pool, isa: Isa, shared: Shared, cut: &Cut, side: Side, buffers: [Shared; 3]) {
     let (size, k) = (cut.size(side), cut.gemm.k.size);
     let (pieces, depths) = (size.div_ceil(PACK), k.div_ceil(DEPTH));
     pool.each(cut.batches() * depths * pieces, |chunk| {

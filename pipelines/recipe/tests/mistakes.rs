@@ -128,10 +128,7 @@ fn missing_files() {
 
 #[test]
 fn unknown_precision() {
-    insta::assert_snapshot!(mistakes(
-        with("seeds:", "precision: f32_splt\nseeds:"),
-        &[]
-    ));
+    insta::assert_snapshot!(mistakes(with("seeds:", "precision: f32_splt\nseeds:"), &[]));
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! The suite in the other precisions of matrix products, on every way to compute them.
 //!
-//! The stated bounds are of whole graphs, elements against their tensor's root mean square; those of single products
-//! stand beside them in `core/cpu/src/matmul_packed/tests.rs`.
+//! The stated bounds are of whole graphs, tensor by tensor; those of single products stand beside them, in
+//! `core/cpu/src/matmul_packed/tests.rs`.
 
-use ablate_conformance::{cases, check, check_same_bits};
+use ablate_conformance::{cases, check_norms, check_same_bits};
 use ablate_cpu::{CpuBackend, Precision};
 
-/// Of a tensor's root mean square. Three products of bfloat16 parts leave out `2^-15` of a product at
-/// most; single precision passes the same cases with `2e-5`.
+/// Of a tensor's norm. Three products of bfloat16 parts leave out `2^-15` of a product at most, and
+/// commonly a tenth of that.
 const SPLIT: f64 = 1e-4;
 /// Of the same, for operands of eight bits.
-const BF16: f64 = 6e-2;
+const BF16: f64 = 5e-2;
 
 fn new(threads: usize, precision: Precision) -> CpuBackend {
     let backend = CpuBackend::new(threads).expect("threads can be started");
@@ -40,7 +40,7 @@ fn cases_stay_within(precision: Precision, bound: f64) {
         for (name, build) in cases::CASES {
             let case = cases::build(*build).unwrap_or_else(|e| panic!("{name}: {e}"));
             println!("{name} by {}", backend.products());
-            check(&backend, case, bound).unwrap_or_else(|e| panic!("{name}: {e}"));
+            check_norms(&backend, case, bound).unwrap_or_else(|e| panic!("{name}: {e}"));
         }
     }
 }

@@ -201,7 +201,10 @@ mod x86 {
             let (x, y) = unsafe {
                 let x = _mm512_maskz_loadu_ps(have, from);
                 let there = if both { have } else { 0 };
-                (x, _mm512_maskz_loadu_ps(there, from.wrapping_offset(block.step)))
+                (
+                    x,
+                    _mm512_maskz_loadu_ps(there, from.wrapping_offset(block.step)),
+                )
             };
             let (x, y) = (halves(planes, x), halves(planes, y));
             for plane in 0..planes.count() {

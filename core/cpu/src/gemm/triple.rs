@@ -85,7 +85,9 @@ unsafe fn plain(area: &Area) {
     for panel in (0..area.cols).step_by(PANEL) {
         let right = area.right.wrapping_add(2 * panel * area.depth);
         for row in 0..area.rows {
-            let group = area.left.wrapping_add(2 * (row / GROUP) * GROUP * area.depth);
+            let group = area
+                .left
+                .wrapping_add(2 * (row / GROUP) * GROUP * area.depth);
             let (mut main, mut cross) = ([0.0f32; PANEL], [0.0f32; PANEL]);
             for pair in 0..area.pairs {
                 let at = pair / GROUP * GROUP * GROUP + row % GROUP * GROUP + pair % GROUP;
@@ -212,7 +214,11 @@ pub(super) mod x86 {
                     let c = c.wrapping_add(16 * half);
                     let sum = total(main[i][half], cross[i][half]);
                     let old = _mm512_maskz_loadu_ps(mask, c);
-                    let sum = if area.add { _mm512_add_ps(old, sum) } else { sum };
+                    let sum = if area.add {
+                        _mm512_add_ps(old, sum)
+                    } else {
+                        sum
+                    };
                     _mm512_mask_storeu_ps(c, mask, sum);
                 }
             }

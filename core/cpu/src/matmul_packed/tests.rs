@@ -82,7 +82,15 @@ fn single(gemm: &Gemm, a: &Memory, b: &Memory) -> Vec<f32> {
     let buffers = [a, b, &c].map(|m| Shared(m.pointer()));
     let cut = matmul::Cut::new(gemm, isa, 1);
     // SAFETY: every buffer is as long as the strides reach.
-    unsafe { matmul::run(&pool, isa, &[Shared(scratch.pointer())], (gemm, cut), buffers) };
+    unsafe {
+        matmul::run(
+            &pool,
+            isa,
+            &[Shared(scratch.pointer())],
+            (gemm, cut),
+            buffers,
+        )
+    };
     c.as_slice().to_vec()
 }
 
@@ -118,7 +126,10 @@ fn check(case: &str, method: Method, gemm: &Gemm, [a, b]: [&Memory; 2], c: &[f32
                     exact(gemm, [batch, row, col], a.as_slice(), b.as_slice(), planes);
                 let off = (f64::from(c[at]) - expected).abs();
                 let bound = (own + (k + 2) as f64 * 2f64.powi(-24)) * size + 1e-37;
-                assert!(off <= bound, "{case} at {batch} {row} {col}: {off:e} > {bound:e}");
+                assert!(
+                    off <= bound,
+                    "{case} at {batch} {row} {col}: {off:e} > {bound:e}"
+                );
             }
         }
     }
@@ -152,7 +163,10 @@ fn every_layout_and_edge_agrees_with_f64_whatever_the_threads() {
                 check(&case, method.0, &gemm, [&a, &b], &one);
                 let two = compute(method, 2, &gemm, &a, &b);
                 let bits = |c: &[f32]| c.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-                assert!(bits(&one) == bits(&two), "{case}: other bits with 2 threads");
+                assert!(
+                    bits(&one) == bits(&two),
+                    "{case}: other bits with 2 threads"
+                );
             }
         }
     }
@@ -177,8 +191,8 @@ fn the_same_arithmetic_gives_the_same_bits_on_every_instruction_set() {
     }
 }
 
-/// Root mean square of the error, in units of that of the result.
-fn error(gemm: &Gemm, a: &Memory, b: &Memory, c: &[f32]) -> f64 {
+/// Root mean square of the error, and of the result.
+fn error(gemm: &Gemm, a: &Memory, b: &Memory, c: &[f32]) -> [f64; 2] {
     let (mut off, mut all) = (0.0, 0.0);
     for (at, found) in c.iter().enumerate() {
         let place = [0, at / gemm.n.size, at % gemm.n.size];
@@ -186,27 +200,124 @@ fn error(gemm: &Gemm, a: &Memory, b: &Memory, c: &[f32]) -> f64 {
         off += (f64::from(*found) - x).powi(2);
         all += x * x;
     }
-    (off / all).sqrt()
+    [off, all].map(|x| (x / c.len() as f64).sqrt())
 }
 
+/// How far split operands are from single precision: parts of sixteen bits are off by some `2^-18` of a
+/// product, however short the sum; single precision adds its own error with every term.
 #[test]
 fn split_operands_are_nearly_single_precision() {
+    type Numbers = (&'static str, fn(f64) -> f64);
+    let numbers: [Numbers; 4] = [
+        ("normal", |x| x),
+        ("positive", |x| x.abs() + 0.1),
+        // Over forty powers of two.
+        ("wide", |x| x.signum() * (x * 7.0).exp2()),
+        // Neighbouring terms take each other's place but for a thousandth.
+        ("cancelling", |x| x),
+    ];
     for k in [16, 64, 768, 3072] {
         let gemm = product(1, [48, 64, k], [true, true, true]);
-        type Numbers = (&'static str, fn(f64) -> f64);
-        let numbers: [Numbers; 3] = [
-            ("normal", |x| x),
-            ("positive", |x| x.abs() + 0.1),
-            // Over forty powers of two.
-            ("wide", |x| x.signum() * (x * 7.0).exp2()),
-        ];
         for (name, number) in numbers {
-            let (a, b) = (filled(48 * k, "a", number), filled(64 * k, "b", number));
-            let f32 = error(&gemm, &a, &b, &single(&gemm, &a, &b));
-            for method in methods() {
-                let found = error(&gemm, &a, &b, &compute(method, 1, &gemm, &a, &b));
-                println!("{name} {k} {method:?}: {found:.1e}, {:.1} times that of f32 {f32:.1e}", found / f32);
+            let (mut a, mut b) = (filled(48 * k, "a", number), filled(64 * k, "b", number));
+            if name == "cancelling" {
+                a.as_mut_slice().chunks_mut(2).for_each(|x| x[1] = x[0]);
+                b.as_mut_slice()
+                    .chunks_mut(2)
+                    .for_each(|x| x[1] = 0.001 * x[1] - x[0]);
             }
+            let [f32, size] = error(&gemm, &a, &b, &single(&gemm, &a, &b));
+            for method in methods() {
+                let [found, _] = error(&gemm, &a, &b, &compute(method, 1, &gemm, &a, &b));
+                let (own, times) = (found / size, found / f32);
+                let case = format!("{name}, {k} terms, {method:?}: {own:.1e} of the result, {times:.1} times f32's");
+                println!("{case}");
+                if method.0.planes() == Planes::Rounded {
+                    continue;
+                }
+                let bound = match name {
+                    "cancelling" => 1e-2,
+                    _ => 2e-5,
+                };
+                assert!(own < bound, "{case}");
+                // Long sums.
+                let bound = match name {
+                    _ if k < 768 => continue,
+                    "normal" => 10.0,
+                    "positive" => 1.0,
+                    "cancelling" => 400.0,
+                    _ => 100.0,
+                };
+                assert!(times < bound, "{case}");
+            }
+        }
+    }
+}
+
+/// Infinite, NaN or finite as in single precision, for every pair of numbers in every place of a sum.
+#[test]
+fn the_ends_of_the_range_are_those_of_single_precision() {
+    let ends = [
+        0.0,
+        1.0,
+        -2.5,
+        1e-30,
+        1.0 + 1.0 / 256.0,
+        3e38,
+        // Rounds to infinity in bfloat16.
+        3.4e38,
+        f32::MAX,
+        f32::MIN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+    ];
+    let count = ends.len();
+    for place in 0..3 {
+        // Row `i` holds an end and ones, column `j` an end and twos.
+        let mut a = filled(count * 3, "a", |_| 1.0);
+        let mut b = filled(count * 3, "b", |_| 2.0);
+        for (i, end) in ends.iter().enumerate() {
+            a.as_mut_slice()[3 * i + place] = *end;
+            b.as_mut_slice()[3 * i + place] = *end;
+        }
+        let gemm = product(1, [count, count, 3], [true, true, true]);
+        for method in methods() {
+            if method.0.planes() == Planes::Rounded {
+                continue;
+            }
+            let c = compute(method, 1, &gemm, &a, &b);
+            for (at, found) in c.iter().enumerate() {
+                let (x, y) = (ends[at / count], ends[at % count]);
+                let expected = x * y + 4.0;
+                let same = expected.is_nan() && found.is_nan() || expected == *found;
+                let near = (f64::from(*found) - f64::from(expected)).abs()
+                    <= 2f64.powi(-15) * f64::from(expected.abs());
+                assert!(same || near, "{method:?}: {x:e} * {y:e} is {found:e}");
+            }
+        }
+    }
+}
+
+/// Parts, products and sums below the smallest normal number may become zero, nothing else.
+#[test]
+fn what_is_too_small_is_lost_and_no_more() {
+    let (m, k) = (64, 4);
+    let gemm = product(1, [m, 1, k], [true, true, true]);
+    let a = filled(m * k, "a", |x| x * 2f64.powi(-120));
+    let b = filled(k, "b", |x| x);
+    for method in methods() {
+        let c = compute(method, 1, &gemm, &a, &b);
+        for (row, found) in c.iter().enumerate() {
+            let planes = method.0.planes();
+            let (x, size) = exact(&gemm, [0, row, 0], a.as_slice(), b.as_slice(), planes);
+            let most: f32 = b.as_slice().iter().map(|x| x.abs()).sum();
+            let lost = f64::from(f32::MIN_POSITIVE) * (f64::from(most) + 6.0 * k as f64);
+            let off = (f64::from(*found) - x).abs();
+            assert!(
+                off <= 2f64.powi(-15) * size + lost,
+                "{method:?} {row}: {off:e}"
+            );
         }
     }
 }

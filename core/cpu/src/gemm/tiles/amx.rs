@@ -50,9 +50,7 @@ fn processor() -> bool {
     }
     // Palette 1: bytes of a tile and of all, of a row, registers, rows.
     let palette = __cpuid_count(0x1d, 1);
-    palette.eax == 8192 | 1024 << 16
-        && palette.ebx == 64 | 8 << 16
-        && palette.ecx & 0xffff == 16
+    palette.eax == 8192 | 1024 << 16 && palette.ebx == 64 | 8 << 16 && palette.ecx & 0xffff == 16
 }
 
 /// Whether the system lets the process use the tile registers.

@@ -130,7 +130,14 @@ fn the_emulation_adds_in_the_manuals_order() {
         right[16 * k] = pair(third, small);
     }
     // SAFETY: software.
-    let found = unsafe { product(&mut Emulated::new(), &one(0, 0, 7.25f32.to_bits()), &left, &right) };
+    let found = unsafe {
+        product(
+            &mut Emulated::new(),
+            &one(0, 0, 7.25f32.to_bits()),
+            &left,
+            &right,
+        )
+    };
     let even = small.mul_add(third, small.mul_add(third, third));
     let odd = -small + (third * small + third * small);
     assert_eq!(f32::from_bits(found[0]), 7.25 + (even + odd));
@@ -210,41 +217,79 @@ fn instructions_are_encoded_as_in_the_manual() {
             "ldtilecfg m512",
             configure as *const u8,
             // ModRM.reg 0, any base.
-            [(0xc4, all), (0x42, 0x5f), (0x78, all), (0x49, all), (0, 0x38)],
+            [
+                (0xc4, all),
+                (0x42, 0x5f),
+                (0x78, all),
+                (0x49, all),
+                (0, 0x38),
+            ],
         ),
         (
             "tilezero tmm3",
             zero as *const u8,
-            [(0xc4, all), (0xe2, all), (0x7b, all), (0x49, all), (0xc0 | 3 << 3, all)],
+            [
+                (0xc4, all),
+                (0xe2, all),
+                (0x7b, all),
+                (0x49, all),
+                (0xc0 | 3 << 3, all),
+            ],
         ),
         (
             "tileloadd tmm6",
             load as *const u8,
             // ModRM.rm 4: base and index follow.
-            [(0xc4, all), (0x82, 0x9f), (0x7b, all), (0x4b, all), (6 << 3 | 4, 0x3f)],
+            [
+                (0xc4, all),
+                (0x82, 0x9f),
+                (0x7b, all),
+                (0x4b, all),
+                (6 << 3 | 4, 0x3f),
+            ],
         ),
         (
             "tdpbf16ps tmm2, tmm5, tmm7",
             multiply as *const u8,
             // vvvv holds the second source, inverted: !7 & 15 = 8.
-            [(0xc4, all), (0xe2, all), (8 << 3 | 2, all), (0x5c, all), (0xc0 | 2 << 3 | 5, all)],
+            [
+                (0xc4, all),
+                (0xe2, all),
+                (8 << 3 | 2, all),
+                (0x5c, all),
+                (0xc0 | 2 << 3 | 5, all),
+            ],
         ),
         (
             "tilestored tmm1",
             store as *const u8,
-            [(0xc4, all), (0x82, 0x9f), (0x7a, all), (0x4b, all), (1 << 3 | 4, 0x3f)],
+            [
+                (0xc4, all),
+                (0x82, 0x9f),
+                (0x7a, all),
+                (0x4b, all),
+                (1 << 3 | 4, 0x3f),
+            ],
         ),
         (
             "tilerelease",
             release as *const u8,
-            [(0xc4, all), (0xe2, all), (0x78, all), (0x49, all), (0xc0, all)],
+            [
+                (0xc4, all),
+                (0xe2, all),
+                (0x78, all),
+                (0x49, all),
+                (0xc0, all),
+            ],
         ),
     ] {
         // SAFETY: code of this process, which may be read.
         let code = unsafe { std::slice::from_raw_parts(code, 64) };
         let found = code.windows(5).any(|bytes| {
             let pairs = bytes.iter().zip(expected);
-            pairs.into_iter().all(|(byte, (bits, mask)): (_, (u8, u8))| byte & mask == bits & mask)
+            pairs
+                .into_iter()
+                .all(|(byte, (bits, mask)): (_, (u8, u8))| byte & mask == bits & mask)
         });
         assert!(found, "{name}: {code:02x?}");
     }
