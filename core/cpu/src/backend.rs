@@ -1,6 +1,5 @@
 //! The session: programs, their plans, the states and the arena they share.
 
-use crate::gemm::planes::Planes;
 use crate::gemm::tiles::{self, Unit};
 use crate::jit::{self, Code, Compiled};
 use crate::matmul::Cut;
@@ -10,7 +9,7 @@ use crate::plan::RowPlan;
 use crate::pool::Pool;
 use crate::row::Context;
 use crate::vector::Isa;
-use crate::{gemm, index, matmul, matmul_bf16, matmul_packed, row};
+use crate::{gemm, index, matmul, matmul_bf16, matmul_packed, paths, row};
 use ablate_compiler::program::{Kernel, Place};
 use ablate_compiler::{
     compile, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
@@ -103,39 +102,7 @@ impl CpuBackend {
 
     /// What computes matrix products in this precision.
     pub fn products(&self) -> &'static str {
-        match (self.precision, self.tiles) {
-            (Precision::F32, _) => match self.isa {
-                Isa::Avx512 => "AVX-512",
-                Isa::Avx2 => "AVX2",
-                Isa::Portable => "portable vectors",
-            },
-            (_, Some(Unit::Amx)) => "AMX",
-            (_, Some(Unit::Emulated)) => "emulated AMX",
-            (_, None) if gemm::pairs::available(self.isa) => "AVX-512 BF16",
-            (_, None) => "single-precision vectors",
-        }
-    }
-
-    /// How products are computed whose operands are packed before; none for the other kinds.
-    fn method(&self) -> Option<Method> {
-        match (self.precision, self.tiles) {
-            (Precision::F32, _) | (Precision::Bf16, None) => None,
-            (Precision::Bf16, Some(unit)) => Some(Method::Tiles(unit, Planes::Rounded)),
-            (Precision::F32Split, Some(unit)) => Some(Method::Tiles(unit, Planes::Split)),
-            (Precision::F32Split, None) => Some(Method::Pairs),
-        }
-    }
-
-    /// The same backend with row kernels interpreted, for tests and comparisons.
-    #[must_use]
-    pub fn interpreted(mut self) -> Self {
-        self.jit = false;
-        self
-    }
-
-    /// Number of threads.
-    pub fn threads(&self) -> usize {
-        self.pool.threads()
+        paths::name(self.precision, self.isa, self.tiles)
     }
 }
 
@@ -169,10 +136,7 @@ impl Backend for CpuBackend {
     }
 
     fn advice(&self) -> Option<&str> {
-        let slow = self.precision == Precision::F32Split && self.tiles != Some(Unit::Amx);
-        slow.then_some(
-            "precision f32_split is slower than f32 on a processor without AMX, and less exact",
-        )
+        paths::advice(self.precision, self.tiles)
     }
 
     fn session(&self) -> Result<Box<dyn Session>, BackendError> {
@@ -182,7 +146,7 @@ impl Backend for CpuBackend {
             isa: self.isa,
             jit: self.jit,
             bf16: self.precision == Precision::Bf16,
-            method: self.method(),
+            method: paths::method(self.precision, self.tiles),
             packed: Memory::new(0),
             programs: vec![],
             states: BTreeMap::new(),

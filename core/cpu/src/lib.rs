@@ -19,6 +19,7 @@ mod matmul;
 mod matmul_bf16;
 mod matmul_packed;
 mod memory;
+mod paths;
 mod plan;
 mod pool;
 mod row;

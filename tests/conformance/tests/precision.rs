@@ -8,7 +8,7 @@ use ablate_cpu::{CpuBackend, Precision};
 
 /// Of a tensor's norm. Three products of bfloat16 parts leave out `2^-15` of a product at most, and
 /// commonly a tenth of that.
-const SPLIT: f64 = 1e-4;
+const SPLIT: f64 = 2e-4;
 /// Of the same, for operands of eight bits.
 const BF16: f64 = 5e-2;
 

@@ -31,7 +31,7 @@ impl Emulated {
 
     /// Rows of a register and words of a row.
     fn shape(&self, tile: usize) -> [usize; 2] {
-        // The processor raises #UD.
+        // The processor raises #UD. Whoever calls promises it: the trait's safety condition.
         let shapes = self.shapes.as_ref().expect("the tile unit is configured");
         let (rows, bytes) = (shapes.rows[tile], shapes.row_bytes[tile]);
         assert!(rows > 0 && bytes > 0, "tile {tile} has no shape");
