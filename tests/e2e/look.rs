@@ -268,6 +268,8 @@ fn doctor_and_plugin_list_say_what_there_is() {
         "cpu features ",
         "threads ",
         "device ",
+        "f32_split ",
+        "bf16 ",
         "gpu ",
         "plugins ",
         "plugin search ",

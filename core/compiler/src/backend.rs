@@ -69,6 +69,10 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> &str;
     /// One line for people: device, threads, instruction sets.
     fn description(&self) -> String;
+    /// What whoever chose this backend should know about the choice, in one sentence; as a rule nothing.
+    fn advice(&self) -> Option<&str> {
+        None
+    }
     /// Starts an empty session.
     ///
     /// # Errors

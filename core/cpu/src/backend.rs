@@ -1,13 +1,15 @@
 //! The session: programs, their plans, the states and the arena they share.
 
+use crate::gemm::tiles::{self, Unit};
 use crate::jit::{self, Code, Compiled};
 use crate::matmul::Cut;
+use crate::matmul_packed::Method;
 use crate::memory::{Memory, Shared};
 use crate::plan::RowPlan;
 use crate::pool::Pool;
 use crate::row::Context;
 use crate::vector::Isa;
-use crate::{gemm, index, matmul, matmul_bf16, row};
+use crate::{gemm, index, matmul, matmul_bf16, matmul_packed, paths, row};
 use ablate_compiler::program::{Kernel, Place};
 use ablate_compiler::{
     compile, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
@@ -17,13 +19,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How the operands of matrix products are rounded. Everything else is single precision.
+/// How matrix products are computed. Everything else is single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// Not at all: single precision.
+    /// In single precision.
     #[default]
     F32,
-    /// To bfloat16, with single-precision products and sums.
+    /// By three products of bfloat16 parts, of which each operand has a high and a low one, with
+    /// single-precision sums: sixteen bits of mantissa, and what is below `2^-126` is lost. Meant for
+    /// processors with AMX; slower than single precision on others.
+    F32Split,
+    /// Of operands rounded to bfloat16, with single-precision products and sums.
     Bf16,
 }
 
@@ -34,6 +40,8 @@ pub struct CpuBackend {
     isa: Isa,
     jit: bool,
     precision: Precision,
+    /// The unit of tile registers that multiplies bfloat16.
+    tiles: Option<Unit>,
 }
 
 impl CpuBackend {
@@ -47,6 +55,7 @@ impl CpuBackend {
             isa: Isa::detect(),
             jit: jit::available(),
             precision: Precision::F32,
+            tiles: tiles::detect(),
         })
     }
 
@@ -62,6 +71,7 @@ impl CpuBackend {
     pub fn portable(mut self) -> Self {
         self.isa = Isa::Portable;
         self.jit = false;
+        self.tiles = None;
         self
     }
 
@@ -72,6 +82,21 @@ impl CpuBackend {
             self.isa = Isa::Avx2;
         }
         self.jit = false;
+        self.tiles = None;
+        self
+    }
+
+    /// The same backend without AMX, for tests and comparisons.
+    #[must_use]
+    pub fn without_amx(mut self) -> Self {
+        self.tiles = None;
+        self
+    }
+
+    /// The same backend with AMX's instructions done in software, slowly, for tests.
+    #[must_use]
+    pub fn with_emulated_amx(mut self) -> Self {
+        self.tiles = Some(Unit::Emulated);
         self
     }
 
@@ -86,6 +111,11 @@ impl CpuBackend {
     pub fn threads(&self) -> usize {
         self.pool.threads()
     }
+
+    /// What computes matrix products in this precision.
+    pub fn products(&self) -> &'static str {
+        paths::name(self.precision, self.isa, self.tiles)
+    }
 }
 
 impl Backend for CpuBackend {
@@ -99,7 +129,26 @@ impl Backend for CpuBackend {
             Isa::Avx2 => "AVX2",
             Isa::Portable => "portable vectors",
         };
-        format!("cpu, {} threads, {isa}", self.pool.threads())
+        let threads = self.pool.threads();
+        match self.precision {
+            Precision::F32 => format!("cpu, {threads} threads, {isa}"),
+            Precision::F32Split => {
+                format!(
+                    "cpu, {threads} threads, {isa}, f32_split products by {}",
+                    self.products()
+                )
+            }
+            Precision::Bf16 => {
+                format!(
+                    "cpu, {threads} threads, {isa}, bf16 products by {}",
+                    self.products()
+                )
+            }
+        }
+    }
+
+    fn advice(&self) -> Option<&str> {
+        paths::advice(self.precision, self.tiles)
     }
 
     fn session(&self) -> Result<Box<dyn Session>, BackendError> {
@@ -108,7 +157,8 @@ impl Backend for CpuBackend {
             pool: self.pool.clone(),
             isa: self.isa,
             jit: self.jit,
-            precision: self.precision,
+            bf16: self.precision == Precision::Bf16,
+            method: paths::method(self.precision, self.tiles),
             packed: Memory::new(0),
             programs: vec![],
             states: BTreeMap::new(),
@@ -128,6 +178,8 @@ enum Plan {
     Gemm(Cut),
     /// With operands rounded to bfloat16, and left and right exchanged if `true`.
     GemmBf16(matmul_bf16::Cut, bool),
+    /// With both operands packed before, and exchanged if `true`.
+    GemmPacked(matmul_packed::Cut, bool),
     None,
 }
 
@@ -153,8 +205,11 @@ struct CpuSession {
     pool: Arc<Pool>,
     isa: Isa,
     jit: bool,
-    precision: Precision,
-    /// Packed right operands of products with rounded operands.
+    /// Operands of products are rounded to bfloat16.
+    bf16: bool,
+    /// How products are computed whose operands are packed before, if they are.
+    method: Option<Method>,
+    /// Packed operands that threads share.
     packed: Memory,
     programs: Vec<Loaded>,
     states: BTreeMap<String, (Memory, bool)>,
@@ -287,12 +342,17 @@ impl Session for CpuSession {
             .iter()
             .map(|s| match &s.kernel {
                 Kernel::Row(kernel) => Plan::Row(Box::new(RowPlan::new(kernel)), None),
-                Kernel::Gemm { gemm, .. } => match self.precision {
-                    Precision::F32 => Plan::Gemm(Cut::new(gemm, self.isa, threads)),
-                    Precision::Bf16 => {
+                Kernel::Gemm { gemm, .. } => match self.method {
+                    Some(method) => {
+                        let (cut, exchanged) =
+                            matmul_packed::Cut::new(method, gemm, self.isa, threads);
+                        Plan::GemmPacked(cut, exchanged)
+                    }
+                    None if self.bf16 => {
                         let (cut, exchanged) = matmul_bf16::Cut::new(gemm, threads);
                         Plan::GemmBf16(cut, exchanged)
                     }
+                    None => Plan::Gemm(Cut::new(gemm, self.isa, threads)),
                 },
                 _ => Plan::None,
             })
@@ -307,7 +367,7 @@ impl Session for CpuSession {
         grow(&mut self.arena, program.arena_len);
         let products = plans
             .iter()
-            .any(|p| matches!(p, Plan::Gemm(_) | Plan::GemmBf16(..)));
+            .any(|p| matches!(p, Plan::Gemm(_) | Plan::GemmBf16(..) | Plan::GemmPacked(..)));
         let packing = if products { gemm::SCRATCH } else { 0 };
         let scratch = rows()
             .map(|(plan, compiled)| match compiled {
@@ -319,6 +379,7 @@ impl Session for CpuSession {
         self.scratch_pointers = self.scratch.iter().map(|s| Shared(s.pointer())).collect();
         let packed = plans.iter().map(|p| match p {
             Plan::GemmBf16(cut, _) => cut.shared_len(),
+            Plan::GemmPacked(cut, _) => cut.shared_len(),
             _ => 0,
         });
         grow(&mut self.packed, packed.max().unwrap_or(0));
@@ -529,6 +590,11 @@ unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTim
                         let [left, right] = if *exchanged { [b, a] } else { [a, b] };
                         let buffers = [at(*left), at(*right), at(*c)];
                         matmul_bf16::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
+                    }
+                    Plan::GemmPacked(cut, exchanged) => {
+                        let [left, right] = if *exchanged { [b, a] } else { [a, b] };
+                        let buffers = [at(*left), at(*right), at(*c)];
+                        matmul_packed::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
                     }
                     _ => {}
                 },

@@ -7,8 +7,8 @@
 //! stay in cache, in loops that the compiler vectorises once for each instruction set and that are
 //! chosen at run time. All elementwise arithmetic is plain IEEE single precision without contraction
 //! and every reduction has a fixed order, so that row kernels depend neither on the instruction set nor
-//! on the number of threads. Matrix products are the `gemm` crate's, which chooses its kernel, and with
-//! it the rounding, by processor.
+//! on the number of threads. Matrix products are summed in an order that does not depend on the number of
+//! threads either; the instruction set decides how often they round.
 
 mod backend;
 mod gemm;
@@ -17,7 +17,9 @@ mod jit;
 pub mod math;
 mod matmul;
 mod matmul_bf16;
+mod matmul_packed;
 mod memory;
+mod paths;
 mod plan;
 mod pool;
 mod row;

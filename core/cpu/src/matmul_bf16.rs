@@ -44,7 +44,7 @@ fn padded(gemm: &Gemm) -> [usize; 2] {
 }
 
 /// Rows and columns exchanged.
-fn swapped(gemm: &Gemm) -> Gemm {
+pub fn swapped(gemm: &Gemm) -> Gemm {
     let swap = |l: &Level| Level {
         a: l.b,
         b: l.a,
@@ -102,15 +102,17 @@ impl Cut {
 
 /// One batch of a product.
 #[derive(Clone, Copy)]
-struct Batch<'a> {
+pub struct Batch<'a> {
     gemm: &'a Gemm,
     a: *const f32,
     b: *const f32,
-    c: *mut f32,
+    /// Element `(0, 0)` of the result.
+    pub c: *mut f32,
 }
 
 impl<'a> Batch<'a> {
-    fn new(gemm: &'a Gemm, batch: usize, [a, b, c]: [Shared; 3]) -> Self {
+    /// Batch number `batch`.
+    pub fn new(gemm: &'a Gemm, batch: usize, [a, b, c]: [Shared; 3]) -> Self {
         let [oa, ob, oc] = offsets(&gemm.batch, batch);
         Batch {
             gemm,
@@ -121,7 +123,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Rows of the left operand.
-    fn left(&self, row: usize, size: usize, k: (usize, usize)) -> Block {
+    pub fn left(&self, row: usize, size: usize, k: (usize, usize)) -> Block {
         let (m, step) = (self.gemm.m.a, self.gemm.k.a);
         Block {
             start: self
@@ -135,7 +137,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Columns of the right operand.
-    fn right(&self, col: usize, size: usize, k: (usize, usize)) -> Block {
+    pub fn right(&self, col: usize, size: usize, k: (usize, usize)) -> Block {
         let (n, step) = (self.gemm.n.b, self.gemm.k.b);
         Block {
             start: self

@@ -16,21 +16,10 @@ use crate::source::Lengths;
 pub enum Precision {
     /// 32-bit floating point throughout.
     F32,
-    /// 32-bit floating point, matrix products by three bfloat16 products each.
+    /// 32-bit floating point, matrix products by three products of bfloat16 parts each.
     F32Split,
     /// bfloat16 operands and activations, 32-bit sums, master weights and statistics.
     Bf16,
-}
-
-impl Precision {
-    /// The name on the command line and in recipes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::F32Split => "f32_split",
-            Precision::Bf16 => "bf16",
-        }
-    }
 }
 
 /// What is measured.

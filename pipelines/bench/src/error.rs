@@ -15,16 +15,6 @@ pub enum BenchError {
     /// A size that makes no benchmark.
     #[error("{0}")]
     Configuration(String),
-    /// A precision that the backend does not offer.
-    #[error("precision {asked} is not offered by {backend}; it offers: {offered}")]
-    Precision {
-        /// What was asked for.
-        asked: &'static str,
-        /// The backend's description.
-        backend: String,
-        /// What there is, comma-separated.
-        offered: &'static str,
-    },
     /// The model cannot be built.
     #[error(transparent)]
     Bert(#[from] BertError),

@@ -11,32 +11,27 @@ use ablate_train::{CheckpointPolicy, Objective, Parts, TrainerConfig};
 use serde_json::json;
 
 use crate::configuration::{Configuration, Precision};
-use crate::error::{BenchError, Result};
+use crate::error::Result;
 use crate::source::SyntheticBatches;
 
 /// Opens the device that a benchmark asks for.
 ///
 /// # Errors
-/// When it cannot be opened or does not offer the precision.
+/// When it cannot be opened.
 pub fn backend(configuration: &Configuration) -> Result<Box<dyn Backend>> {
+    let precision = match configuration.precision {
+        Precision::F32 => ablate_cpu::Precision::F32,
+        Precision::F32Split => ablate_cpu::Precision::F32Split,
+        Precision::Bf16 => ablate_cpu::Precision::Bf16,
+    };
     let backend = CpuBackend::new(configuration.threads)?;
-    match configuration.precision {
-        Precision::F32 => Ok(Box::new(backend)),
-        Precision::Bf16 => Ok(Box::new(
-            backend.with_precision(ablate_cpu::Precision::Bf16),
-        )),
-        other => Err(BenchError::Precision {
-            asked: other.name(),
-            backend: backend.description(),
-            offered: "f32, bf16",
-        }),
-    }
+    Ok(Box::new(backend.with_precision(precision)))
 }
 
 /// Whether a benchmark can run here, without running it.
 ///
 /// # Errors
-/// Sizes that make no model or no batch, a precision that is not offered.
+/// Sizes that make no model or no batch.
 pub fn check(configuration: &Configuration) -> Result<()> {
     configuration.model()?;
     backend(configuration).map(drop)

@@ -61,7 +61,7 @@ const PROFILED: usize = 3;
 /// Runs a benchmark.
 ///
 /// # Errors
-/// A configuration that makes no model, a precision that is not offered, a step that fails.
+/// A configuration that makes no model, a step that fails.
 pub fn run(configuration: &Configuration) -> Result<Report> {
     let backend = backend(configuration)?;
     reset_peak_rss();

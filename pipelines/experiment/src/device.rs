@@ -22,6 +22,7 @@ pub fn default_threads() -> usize {
 pub fn open(device: Device, precision: Precision, threads: usize) -> Result<Box<dyn Backend>> {
     let precision = match precision {
         Precision::F32 => ablate_cpu::Precision::F32,
+        Precision::F32Split => ablate_cpu::Precision::F32Split,
         Precision::Bf16 => ablate_cpu::Precision::Bf16,
     };
     let threads = match threads {

@@ -88,7 +88,16 @@ pub fn cpu_features() -> Vec<&'static str> {
             };
         }
         note!(
-            "sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq"
+            "sse4.2",
+            "avx",
+            "avx2",
+            "fma",
+            "f16c",
+            "avx512f",
+            "avx512bw",
+            "avx512vl",
+            "avx512dq",
+            "avx512bf16"
         );
     }
     #[cfg(target_arch = "aarch64")]

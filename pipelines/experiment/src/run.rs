@@ -122,6 +122,9 @@ pub fn run(
         },
     )?;
 
+    if let Some(advice) = backend.advice() {
+        progress.event(Event::Warning(advice));
+    }
     let office = options.worker.as_ref().map(|program| Office {
         program,
         plugins,

@@ -208,21 +208,6 @@ impl Reader<'_> {
     }
 
     fn text(&mut self, node: &Node, text: &str, schema: &Value, path: &str) -> Option<Value> {
-        if let Some(reason) = schema
-            .get("x-not-yet")
-            .and_then(|all| all.get(text))
-            .and_then(Value::as_str)
-        {
-            self.problems.push(
-                Problem::error(
-                    node.span,
-                    path,
-                    format!("`{path}: {text}` is not available: {reason}"),
-                )
-                .help(format!("use {}", expected(schema).replace("one of ", ""))),
-            );
-            return None;
-        }
         if let Some(values) = schema.get("enum").and_then(Value::as_array) {
             if !values.iter().any(|v| v.as_str() == Some(text)) {
                 return self.wrong(node, schema, path);

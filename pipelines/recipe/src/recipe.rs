@@ -156,6 +156,9 @@ impl Device {
 pub enum Precision {
     /// 32-bit floating point throughout.
     F32,
+    /// Three products of bfloat16 parts of the operands, 32-bit sums: near 32-bit floating point.
+    /// Meant for processors with AMX; slower than `F32` on others.
+    F32Split,
     /// Operands rounded to bfloat16, 32-bit sums; parameters, activations and all else stay 32-bit.
     Bf16,
 }

@@ -6,11 +6,10 @@
 //!
 //! One definition stands apart, under `$defs`, because it contains itself: the stopping rule.
 //!
-//! Four annotations that other JSON Schema tools ignore:
+//! Three annotations that other JSON Schema tools ignore:
 //! `x-choice` marks a map with exactly one key out of several and says what is chosen;
 //! `x-replaces` lists the sibling keys that an override of this key drops;
-//! `x-overrides` marks the map of an intervention, whose keys are dotted paths;
-//! `x-not-yet` lists values that are known but not available, with the reason.
+//! `x-overrides` marks the map of an intervention, whose keys are dotted paths.
 
 use serde_json::{json, Map, Value};
 
@@ -80,11 +79,8 @@ pub fn schema(catalog: &Catalog) -> Value {
                 "description": "Where to compute; auto takes a GPU that works, else the CPU."
             },
             "precision": {
-                "type": "string", "enum": ["f32", "bf16"], "default": "f32",
-                "x-not-yet": {
-                    "f32_split": "this build has no kernel for processors with AMX, the only ones that it is faster on"
-                },
-                "description": "Arithmetic of the matrix products: f32, or bf16 operands with f32 sums. Parameters, activations and all else stay f32."
+                "type": "string", "enum": ["f32", "f32_split", "bf16"], "default": "f32",
+                "description": "Arithmetic of the matrix products: f32; f32_split, three bf16 products with f32 sums, near f32, meant for processors with AMX and slower than f32 on others; or bf16 operands with f32 sums. Parameters, activations and all else stay f32."
             },
             "plugins": {
                 "type": "array",

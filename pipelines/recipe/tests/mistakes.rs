@@ -128,11 +128,8 @@ fn missing_files() {
 }
 
 #[test]
-fn precision_not_available() {
-    insta::assert_snapshot!(mistakes(
-        with("seeds:", "precision: f32_split\nseeds:"),
-        &[]
-    ));
+fn unknown_precision() {
+    insta::assert_snapshot!(mistakes(with("seeds:", "precision: f32_splt\nseeds:"), &[]));
 }
 
 #[test]

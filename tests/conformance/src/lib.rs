@@ -197,7 +197,8 @@ pub fn check(backend: &dyn Backend, case: Case, tolerance: f64) -> Result<String
 
 /// As [`check`], tensor by tensor instead of element by element: the error's norm is at most `tolerance`
 /// of the tensor's and a hundredth of the greatest one's. (The gradient of a key's bias is zero in truth,
-/// and what rounding leaves of it is as large as the terms that cancel.)
+/// and what rounding leaves of it is as large as the terms that cancel.) Elements that are not finite, or beyond
+/// f32's range, must only be so.
 ///
 /// # Errors
 /// The backend refuses the graph or the run.
@@ -207,11 +208,22 @@ pub fn check(backend: &dyn Backend, case: Case, tolerance: f64) -> Result<String
 pub fn check_norms(backend: &dyn Backend, case: Case, tolerance: f64) -> Result<(), BackendError> {
     let expected = exact(&case)?;
     let (found, _) = run(backend, case, &expected)?;
-    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let norm = |x: &mut dyn Iterator<Item = f64>| {
+        let finite = x.filter(|x| x.abs() <= f64::from(f32::MAX));
+        finite.map(|x| x * x).sum::<f64>().sqrt()
+    };
     let norms = expected.values().map(|e| norm(&mut e.iter().copied()));
     let greatest = norms.fold(0.0, f64::max);
     for (name, expected) in &expected {
         let pairs = found[name].iter().zip(expected);
+        for (i, (a, b)) in pairs.clone().enumerate() {
+            let finite = b.abs() <= f64::from(f32::MAX);
+            let beyond = a.is_nan() && b.is_nan() || *a == b.signum() as f32 * f32::INFINITY;
+            assert!(
+                if finite { a.is_finite() } else { beyond },
+                "{name}[{i}] is {a:e}, not {b:e}"
+            );
+        }
         let off = norm(&mut pairs.map(|(a, b)| f64::from(*a) - b));
         let own = norm(&mut expected.iter().copied());
         let bound = tolerance * (own + 0.01 * greatest);

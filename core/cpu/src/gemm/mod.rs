@@ -12,6 +12,10 @@
 mod micro;
 pub mod pack;
 pub mod pairs;
+pub mod planes;
+mod split;
+pub mod tiles;
+pub mod triple;
 
 use crate::vector::Isa;
 use micro::{Micro, Tile};

@@ -12,10 +12,8 @@ use crate::exit;
 /// Says what the machine offers.
 pub fn doctor() -> Outcome {
     let e = environment::look(default_threads(), String::new());
-    let device = match open_device(Device::Auto, Precision::F32, 0) {
-        Ok(backend) => backend.description(),
-        Err(error) => format!("none: {error}"),
-    };
+    let [device, split, bf16] =
+        [Precision::F32, Precision::F32Split, Precision::Bf16].map(device_in);
     let plugins = match Plugins::built_in() {
         Ok(plugins) => plugins.list().len().to_string(),
         Err(error) => format!("none: {error}"),
@@ -29,6 +27,8 @@ cpu            {}
 cpu features   {}
 threads        {} of {} cores
 device         {device}
+f32_split      {split}
+bf16           {bf16}
 gpu            none: {}
 plugins        {plugins} built in
 plugin search  the paths under `plugins:` in the recipe (as written, then beside the recipe) and `--plugin`; no other folder is searched
@@ -44,6 +44,17 @@ git            {git}
         why_no_gpu(),
     ))?;
     Ok(exit::OK)
+}
+
+/// The device that computes in a precision, and what to know about it.
+fn device_in(precision: Precision) -> String {
+    match open_device(Device::Auto, precision, 0) {
+        Ok(backend) => match backend.advice() {
+            Some(advice) => format!("{}; {advice}", backend.description()),
+            None => backend.description(),
+        },
+        Err(error) => format!("none: {error}"),
+    }
 }
 
 /// Prints the JSON Schema of recipes or of dataset cards.

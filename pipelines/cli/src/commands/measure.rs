@@ -1,6 +1,6 @@
 //! `ablate bench`, `ablate profile`: how long a training step takes, and where it goes.
 
-use ablate_bench::{check, median, run, Measurement, Tree};
+use ablate_bench::{backend, check, median, run, Measurement, Tree};
 use ablate_experiment::{open_device, profile as measured};
 use ablate_reports::flame::{write_flame, Frame};
 
@@ -16,6 +16,10 @@ pub fn bench(args: &args::Bench) -> Outcome {
         check(configuration).map_err(Failure::usage)?;
     }
     for configuration in &configurations {
+        let device = backend(configuration).map_err(Failure::running)?;
+        if let Some(advice) = device.advice() {
+            eprintln!("warning: {advice}");
+        }
         let report = run(configuration).map_err(Failure::running)?;
         if args.profile {
             let m = &report.measurement;
