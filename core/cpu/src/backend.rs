@@ -2,7 +2,7 @@
 
 use crate::jit::{self, Code, Compiled};
 use crate::matmul::Cut;
-use crate::memory::{Memory, Shared};
+use crate::memory::{return_freed, Memory, Shared};
 use crate::plan::RowPlan;
 use crate::pool::Pool;
 use crate::row::Context;
@@ -250,6 +250,7 @@ impl CpuSession {
 impl Session for CpuSession {
     fn load(&mut self, graph: Graph) -> Result<ProgramId, BackendError> {
         let program = compile(&graph.lower()?)?;
+        drop(graph);
         let mut inputs = BTreeMap::new();
         for (id, buffer) in program.buffers.iter().enumerate() {
             match &buffer.place {
@@ -342,6 +343,7 @@ impl Session for CpuSession {
             outputs,
             times,
         });
+        return_freed();
         Ok(ProgramId(self.programs.len() - 1))
     }
 

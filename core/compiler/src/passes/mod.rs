@@ -10,4 +10,5 @@ pub mod fusion;
 pub mod import;
 pub mod layout;
 pub mod onehot;
+pub mod recompute;
 pub mod spread;
