@@ -10,20 +10,22 @@ use crate::vector::Isa;
 use crate::{gemm, index, matmul, matmul_bf16, row};
 use ablate_compiler::program::{Kernel, Place};
 use ablate_compiler::{
-    compile, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
+    compile_with, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
+    Storage,
 };
 use ablate_graph::{Feeds, Graph, RandomKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How the operands of matrix products are rounded. Everything else is single precision.
+/// How the operands of matrix products are rounded, and activations stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Not at all: single precision.
     #[default]
     F32,
-    /// To bfloat16, with single-precision products and sums.
+    /// To bfloat16, with single-precision products and sums; activations between products are stored
+    /// as bfloat16, see [`ablate_compiler::passes::storage`].
     Bf16,
 }
 
@@ -249,7 +251,11 @@ impl CpuSession {
 
 impl Session for CpuSession {
     fn load(&mut self, graph: Graph) -> Result<ProgramId, BackendError> {
-        let program = compile(&graph.lower()?)?;
+        let activations = match self.precision {
+            Precision::F32 => Storage::F32,
+            Precision::Bf16 => Storage::Bf16,
+        };
+        let program = compile_with(&graph.lower()?, activations)?;
         drop(graph);
         let mut inputs = BTreeMap::new();
         for (id, buffer) in program.buffers.iter().enumerate() {
@@ -287,7 +293,9 @@ impl Session for CpuSession {
             .steps
             .iter()
             .map(|s| match &s.kernel {
-                Kernel::Row(kernel) => Plan::Row(Box::new(RowPlan::new(kernel)), None),
+                Kernel::Row(kernel) => {
+                    Plan::Row(Box::new(RowPlan::new(kernel, &program.buffers)), None)
+                }
                 Kernel::Gemm { gemm, .. } => match self.precision {
                     Precision::F32 => Plan::Gemm(Cut::new(gemm, self.isa, threads)),
                     Precision::Bf16 => {
@@ -512,6 +520,7 @@ fn needed_states(program: &Program) -> Vec<String> {
 /// The context's pointers are those of the program's buffers.
 unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTime]>) {
     let at = |id: usize| cx.buffers[id];
+    let half = |id: usize| loaded.program.buffers[id].storage == Storage::Bf16;
     for (number, step) in loaded.program.steps.iter().enumerate() {
         let start = times.is_some().then(Instant::now);
         // SAFETY: the caller's promise.
@@ -529,7 +538,10 @@ unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTim
                     }
                     Plan::GemmBf16(cut, exchanged) => {
                         let [left, right] = if *exchanged { [b, a] } else { [a, b] };
-                        let buffers = [at(*left), at(*right), at(*c)];
+                        let buffers = matmul_bf16::Buffers {
+                            start: [at(*left), at(*right), at(*c)],
+                            half: [half(*left), half(*right), half(*c)],
+                        };
                         matmul_bf16::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
                     }
                     _ => {}

@@ -7,10 +7,10 @@
 //! stay in cache, in loops that the compiler vectorises once for each instruction set and that are
 //! chosen at run time. All elementwise arithmetic is plain IEEE single precision without contraction
 //! and every reduction has a fixed order, so that row kernels depend neither on the instruction set nor
-//! on the number of threads. Matrix products are the `gemm` crate's, which chooses its kernel, and with
-//! it the rounding, by processor.
+//! on the number of threads. Matrix products are in `gemm`; how they round depends on the processor.
 
 mod backend;
+mod bf16;
 mod gemm;
 mod index;
 mod jit;

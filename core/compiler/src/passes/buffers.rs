@@ -4,9 +4,10 @@
 //! old one; else it is copied at the end. An operand that ends there lies in the state before, if nothing
 //! else does. All other values share one arena: two may overlap when their lifetimes do not.
 
+use super::storage;
 use crate::ir::Ir;
 use crate::program::{
-    Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Step, TileAccess,
+    Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Step, Storage, TileAccess,
 };
 use crate::CompileError;
 use ablate_graph::ir::Phase;
@@ -24,7 +25,8 @@ fn padded(len: usize) -> usize {
     len.next_multiple_of(ALIGN) + if len >= LARGE { STAGGER } else { 0 }
 }
 
-/// Runs the pass. `assigned` maps each assigned state to the buffer of its new value.
+/// Runs the pass. `assigned` maps each assigned state to the buffer of its new value; `activations` is
+/// how values of the arena may be stored.
 ///
 /// # Errors
 /// [`CompileError::Invariant`] if the finished plan fails its check.
@@ -32,12 +34,16 @@ pub fn run(
     program: &mut Program,
     assigned: &[(String, BufferId)],
     ir: &Ir,
+    activations: Storage,
 ) -> Result<(), CompileError> {
     for (state, buffer) in assigned {
         assign(program, state, *buffer);
     }
     let lives = lifetimes(program);
     adopt(program, &lives);
+    if activations == Storage::Bf16 {
+        storage::run(program);
+    }
     let places = share(program, &lives);
     place(program, &lives, &places);
     verify(program, ir)
@@ -110,7 +116,7 @@ fn assign(program: &mut Program, state: &str, value: BufferId) {
         Some(buffer) => *buffer,
         None => {
             let len = program.buffers[value].len;
-            program.buffers.push(Buffer { len, place: slot });
+            program.buffers.push(Buffer::single(len, slot));
             program.buffers.len() - 1
         }
     };
@@ -195,14 +201,16 @@ fn share(program: &mut Program, lives: &[Option<(usize, usize)>]) -> Vec<BufferI
         let mut taken: Vec<BufferId> = vec![];
         for store in 0..kernel.stores.len() {
             let result = kernel.stores[store].buffer;
-            let (full, len) = (kernel.stores[store].full, program.buffers[result].len);
+            let full = kernel.stores[store].full;
+            let size = |b: &Buffer| (b.len, b.storage);
+            let wanted = size(&program.buffers[result]);
             let first = lives[result].is_some_and(|(from, _)| from == number);
             if !in_arena(&program.buffers[result]) || !first {
                 continue;
             }
             let operand = kernel.instrs.iter().find_map(|instr| match instr {
                 Instr::Load { buffer, .. } => Some(*buffer).filter(|b| {
-                    program.buffers[*b].len == len
+                    size(&program.buffers[*b]) == wanted
                         && in_arena(&program.buffers[*b])
                         && lives[*b].is_some_and(|(_, to)| to == number)
                         && !taken.contains(b)
@@ -235,14 +243,14 @@ fn place(program: &mut Program, lives: &[Option<(usize, usize)>], places: &[Buff
         *span = (span.0.min(*from), span.1.max(*to));
     }
     let mut order: Vec<BufferId> = (0..spans.len()).filter(|&b| spans[b].is_some()).collect();
-    order.sort_by_key(|&b| (std::cmp::Reverse(program.buffers[b].len), b));
+    order.sort_by_key(|&b| (std::cmp::Reverse(program.buffers[b].words()), b));
     let mut placed: Vec<(usize, usize, usize, usize)> = Vec::with_capacity(order.len());
     let mut offsets = vec![0; spans.len()];
     for buffer in order {
         let Some((first, last)) = spans[buffer] else {
             continue;
         };
-        let len = padded(program.buffers[buffer].len);
+        let len = padded(program.buffers[buffer].words());
         let mut taken: Vec<(usize, usize)> = placed
             .iter()
             .filter(|(from, to, ..)| *from <= last && first <= *to)
@@ -287,7 +295,7 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
     for (number, step) in program.steps.iter().enumerate() {
         for buffer in step.kernel.reads() {
             if let Place::Arena { offset } = program.buffers[buffer].place {
-                let len = program.buffers[buffer].len;
+                let len = program.buffers[buffer].words();
                 if !owner.contains(&(offset, offset + len, buffer)) {
                     return fail(
                         number,
@@ -309,7 +317,7 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
                 holder.insert(name, buffer);
             }
             if let Place::Arena { offset } = program.buffers[buffer].place {
-                let end = offset + program.buffers[buffer].len;
+                let end = offset + program.buffers[buffer].words();
                 if end > program.arena_len {
                     return fail(number, format!("buffer {buffer} lies outside the arena"));
                 }
@@ -321,6 +329,7 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
                         return false;
                     };
                     (from, to) == (offset, end)
+                        && program.buffers[operand].storage == program.buffers[buffer].storage
                         && kernel.stores.iter().any(|s| {
                             s.buffer == buffer
                                 && s.in_place
@@ -340,7 +349,8 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
     }
     for (name, buffer) in &program.outputs {
         if let Place::Arena { offset } = program.buffers[*buffer].place {
-            if !owner.contains(&(offset, offset + program.buffers[*buffer].len, *buffer)) {
+            let end = offset + program.buffers[*buffer].words();
+            if !owner.contains(&(offset, end, *buffer)) {
                 return fail(
                     program.steps.len(),
                     format!("output `{name}` does not survive the run"),

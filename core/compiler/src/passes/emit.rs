@@ -240,10 +240,8 @@ impl Emitter<'_> {
             Kind::Load(LoadKind::Iota) => Place::Iota,
             _ => Place::Arena { offset: 0 },
         };
-        self.program.buffers.push(Buffer {
-            len: node.len(),
-            place,
-        });
+        let buffer = Buffer::single(node.len(), place);
+        self.program.buffers.push(buffer);
         let buffer = self.program.buffers.len() - 1;
         self.buffer[id] = Some(buffer);
         buffer
@@ -255,10 +253,8 @@ impl Emitter<'_> {
             let (len, next) = (self.ir.nodes[id].len(), self.program.buffers.len());
             let buffer = *self.twin.entry(id).or_insert(next);
             if buffer == next {
-                self.program.buffers.push(Buffer {
-                    len,
-                    place: Place::Arena { offset: 0 },
-                });
+                let place = Place::Arena { offset: 0 };
+                self.program.buffers.push(Buffer::single(len, place));
             }
             return buffer;
         }

@@ -12,3 +12,4 @@ pub mod layout;
 pub mod onehot;
 pub mod recompute;
 pub mod spread;
+pub mod storage;
