@@ -6,7 +6,7 @@
 //!
 //! Passes, each verified after it ran: [`passes::import`], [`passes::canonicalize`],
 //! [`passes::onehot`], [`passes::layout`], [`passes::contraction`], [`passes::spread`], [`passes::fusion`] with [`passes::emit`],
-//! [`passes::buffers`].
+//! with [`passes::recompute`], [`passes::buffers`] with [`passes::storage`].
 
 pub mod access;
 mod backend;
@@ -21,7 +21,7 @@ mod text;
 pub use backend::{Backend, BackendError, ProgramId, Session};
 pub use error::CompileError;
 pub use profile::{KernelTime, SessionMemory};
-pub use program::Program;
+pub use program::{Program, Storage};
 pub use reference::ReferenceBackend;
 
 use ablate_graph::ir::Lowered;
@@ -31,6 +31,15 @@ use ablate_graph::ir::Lowered;
 /// # Errors
 /// [`CompileError::Invariant`] when a pass breaks what must hold after it: a defect of the compiler.
 pub fn compile(lowered: &Lowered) -> Result<Program, CompileError> {
+    compile_with(lowered, Storage::F32)
+}
+
+/// Compiles a lowered graph for a backend that keeps activations in another storage than single
+/// precision ([`passes::storage`] says which of them); with [`Storage::F32`] the same as [`compile`].
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with(lowered: &Lowered, activations: Storage) -> Result<Program, CompileError> {
     let mut ir = passes::import::run(lowered);
     ir.verify("import")?;
     ir = passes::canonicalize::run(ir);
@@ -44,6 +53,6 @@ pub fn compile(lowered: &Lowered) -> Result<Program, CompileError> {
     passes::spread::run(&mut ir);
     ir.verify("spread")?;
     let (mut program, assigned) = passes::emit::run(&ir)?;
-    passes::buffers::run(&mut program, &assigned, &ir)?;
+    passes::buffers::run(&mut program, &assigned, &ir, activations)?;
     Ok(program)
 }

@@ -95,7 +95,7 @@ fn held(program: &Program) -> Vec<u64> {
             life.1 = program.steps.len();
         }
     }
-    let bytes = |b: BufferId| program.buffers[b].len as u64 * F32_BYTES;
+    let bytes = |b: BufferId| program.buffers[b].words() as u64 * F32_BYTES;
     // What each step adds to the bytes in use, and what is gone after it.
     let mut change = vec![0i64; program.steps.len() + 2];
     for (buffer, (first, last)) in &lives {
@@ -171,9 +171,13 @@ fn bytes(kernel: &Kernel, buffers: &[Buffer]) -> u64 {
             .iter()
             .for_each(|b| reads(*b, buffers[*b].len)),
     }
-    let read: usize = read.iter().map(|(b, n)| (*n).min(buffers[*b].len)).sum();
-    let written: usize = kernel.writes().iter().map(|b| buffers[*b].len).sum();
-    (read + written) as u64 * F32_BYTES
+    let number = |b: BufferId| buffers[b].storage.bytes();
+    let read = read
+        .iter()
+        .map(|(b, n)| (*n).min(buffers[*b].len) * number(*b));
+    let written = kernel.writes().into_iter();
+    let written = written.map(|b| buffers[b].len * number(b));
+    (read.sum::<usize>() + written.sum::<usize>()) as u64
 }
 
 #[cfg(test)]

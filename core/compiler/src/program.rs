@@ -19,7 +19,7 @@ pub type ValueId = usize;
 pub enum Place {
     /// In the program's arena, which holds nothing between runs.
     Arena {
-        /// First element.
+        /// First 32-bit word.
         offset: usize,
     },
     /// In the session, under this name; lives between runs.
@@ -35,13 +35,57 @@ pub enum Place {
     Iota,
 }
 
-/// A dense buffer of 32-bit floats.
+/// How a buffer's numbers are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bfloat16, the upper half of single precision: rounded to nearest, ties to even, when written;
+    /// read as the number it is.
+    Bf16,
+}
+
+impl Storage {
+    /// Bytes of a number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Storage::F32 => 4,
+            Storage::Bf16 => 2,
+        }
+    }
+}
+
+/// Positions of the longest sum whose product may be stored as bfloat16: a backend has the whole sum before
+/// it rounds.
+pub const LONGEST_ROUNDED_SUM: usize = 1536;
+
+/// A dense buffer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buffer {
     /// Number of elements.
     pub len: usize,
     /// Where it lies.
     pub place: Place,
+    /// How its numbers are stored; anything but single precision only in the arena, and only where
+    /// [`crate::compile_with`] was asked for it.
+    pub storage: Storage,
+}
+
+impl Buffer {
+    /// A buffer of single precision.
+    pub fn single(len: usize, place: Place) -> Self {
+        Buffer {
+            len,
+            place,
+            storage: Storage::F32,
+        }
+    }
+
+    /// 32-bit words that it takes: the unit of the arena.
+    pub fn words(&self) -> usize {
+        (self.len * self.storage.bytes()).div_ceil(4)
+    }
 }
 
 /// How a row kernel reads a buffer: axes that make up the row number, axes that make up the column.
@@ -231,7 +275,7 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// Buffers that are read back.
     pub outputs: Vec<(String, BufferId)>,
-    /// Elements of the arena.
+    /// 32-bit words of the arena.
     pub arena_len: usize,
 }
 

@@ -1,7 +1,7 @@
 //! Programs as text: what `ablate graph --program` prints.
 
 use crate::ir::Gemm;
-use crate::program::{Instr, Kernel, Place, Program, RowKernel, Span, TileAccess};
+use crate::program::{Instr, Kernel, Place, Program, RowKernel, Span, Storage, TileAccess};
 use std::fmt;
 
 impl fmt::Display for Program {
@@ -93,7 +93,10 @@ impl fmt::Display for Shape<'_> {
 impl Program {
     fn buffer(&self, id: usize) -> String {
         match &self.buffers[id].place {
-            Place::Arena { offset } => format!("b{id}@{offset}"),
+            Place::Arena { offset } => match self.buffers[id].storage {
+                Storage::F32 => format!("b{id}@{offset}"),
+                Storage::Bf16 => format!("b{id}@{offset}:bf16"),
+            },
             Place::State(name) => format!("state `{name}`"),
             Place::Input { name, .. } => format!("input `{name}`"),
             Place::Iota => "iota".into(),

@@ -4,7 +4,7 @@ use crate::gemm::tiles::{self, Unit};
 use crate::jit::{self, Code, Compiled};
 use crate::matmul::Cut;
 use crate::matmul_packed::Method;
-use crate::memory::{Memory, Shared};
+use crate::memory::{return_freed, Memory, Shared};
 use crate::plan::RowPlan;
 use crate::pool::Pool;
 use crate::row::Context;
@@ -12,14 +12,15 @@ use crate::vector::Isa;
 use crate::{gemm, index, matmul, matmul_bf16, matmul_packed, paths, row};
 use ablate_compiler::program::{Kernel, Place};
 use ablate_compiler::{
-    compile, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
+    compile_with, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
+    Storage,
 };
 use ablate_graph::{Feeds, Graph, RandomKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How matrix products are computed. Everything else is single precision.
+/// How matrix products are computed, and activations stored. Everything else is single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// In single precision.
@@ -29,7 +30,8 @@ pub enum Precision {
     /// single-precision sums: sixteen bits of mantissa, and what is below `2^-126` is lost. Meant for
     /// processors with AMX; slower than single precision on others.
     F32Split,
-    /// Of operands rounded to bfloat16, with single-precision products and sums.
+    /// Of operands rounded to bfloat16, with single-precision products and sums. Activations between
+    /// products are stored as bfloat16, see [`ablate_compiler::passes::storage`], except with AMX.
     Bf16,
 }
 
@@ -304,7 +306,13 @@ impl CpuSession {
 
 impl Session for CpuSession {
     fn load(&mut self, graph: Graph) -> Result<ProgramId, BackendError> {
-        let program = compile(&graph.lower()?)?;
+        // Operands that are packed before are read in single precision.
+        let activations = match self.bf16 && self.method.is_none() {
+            true => Storage::Bf16,
+            false => Storage::F32,
+        };
+        let program = compile_with(&graph.lower()?, activations)?;
+        drop(graph);
         let mut inputs = BTreeMap::new();
         for (id, buffer) in program.buffers.iter().enumerate() {
             match &buffer.place {
@@ -341,7 +349,9 @@ impl Session for CpuSession {
             .steps
             .iter()
             .map(|s| match &s.kernel {
-                Kernel::Row(kernel) => Plan::Row(Box::new(RowPlan::new(kernel)), None),
+                Kernel::Row(kernel) => {
+                    Plan::Row(Box::new(RowPlan::new(kernel, &program.buffers)), None)
+                }
                 Kernel::Gemm { gemm, .. } => match self.method {
                     Some(method) => {
                         let (cut, exchanged) =
@@ -403,6 +413,7 @@ impl Session for CpuSession {
             outputs,
             times,
         });
+        return_freed();
         Ok(ProgramId(self.programs.len() - 1))
     }
 
@@ -571,6 +582,7 @@ fn needed_states(program: &Program) -> Vec<String> {
 /// The context's pointers are those of the program's buffers.
 unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTime]>) {
     let at = |id: usize| cx.buffers[id];
+    let half = |id: usize| loaded.program.buffers[id].storage == Storage::Bf16;
     for (number, step) in loaded.program.steps.iter().enumerate() {
         let start = times.is_some().then(Instant::now);
         // SAFETY: the caller's promise.
@@ -588,7 +600,10 @@ unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTim
                     }
                     Plan::GemmBf16(cut, exchanged) => {
                         let [left, right] = if *exchanged { [b, a] } else { [a, b] };
-                        let buffers = [at(*left), at(*right), at(*c)];
+                        let buffers = matmul_bf16::Buffers {
+                            start: [at(*left), at(*right), at(*c)],
+                            half: [half(*left), half(*right), half(*c)],
+                        };
                         matmul_bf16::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
                     }
                     Plan::GemmPacked(cut, exchanged) => {

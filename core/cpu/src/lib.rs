@@ -8,9 +8,10 @@
 //! chosen at run time. All elementwise arithmetic is plain IEEE single precision without contraction
 //! and every reduction has a fixed order, so that row kernels depend neither on the instruction set nor
 //! on the number of threads. Matrix products are summed in an order that does not depend on the number of
-//! threads either; the instruction set decides how often they round.
+//! threads either; how often they round depends on the processor.
 
 mod backend;
+mod bf16;
 mod gemm;
 mod index;
 mod jit;

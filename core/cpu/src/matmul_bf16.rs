@@ -4,7 +4,9 @@
 //! part of the result packs the rows that it needs. Many small products (attention) are dealt out whole.
 //! Must not know: how pairs are packed or multiplied ([`crate::gemm::pairs`]).
 
+use crate::bf16::element;
 use crate::gemm::{
+    collides,
     pack::Block,
     pairs::{self, Tile, TILE},
     SCRATCH,
@@ -14,9 +16,10 @@ use crate::memory::Shared;
 use crate::pool::Pool;
 use crate::vector::Isa;
 use ablate_compiler::ir::{Gemm, Level};
+use ablate_compiler::program::LONGEST_ROUNDED_SUM;
 
 /// Pairs of summed positions of a block.
-const DEPTH: usize = 768;
+const DEPTH: usize = LONGEST_ROUNDED_SUM / 2;
 /// Rows of a packed block of the left operand: a multiple of the tile's.
 const ROWS: usize = 96;
 /// Parts for each thread.
@@ -104,31 +107,49 @@ impl Cut {
 #[derive(Clone, Copy)]
 pub struct Batch<'a> {
     gemm: &'a Gemm,
-    a: *const f32,
-    b: *const f32,
-    /// Element `(0, 0)` of the result.
-    pub c: *mut f32,
+    /// Left operand, right operand, result.
+    start: [*mut f32; 3],
+    half: [bool; 3],
+}
+
+/// The buffers of a product: left operand, right operand, result.
+#[derive(Clone, Copy)]
+pub struct Buffers {
+    /// First element of each.
+    pub start: [Shared; 3],
+    /// Which of them hold bfloat16; a result may if the sum is at most [`LONGEST_ROUNDED_SUM`] long.
+    pub half: [bool; 3],
 }
 
 impl<'a> Batch<'a> {
     /// Batch number `batch`.
-    pub fn new(gemm: &'a Gemm, batch: usize, [a, b, c]: [Shared; 3]) -> Self {
-        let [oa, ob, oc] = offsets(&gemm.batch, batch);
+    pub fn new(gemm: &'a Gemm, batch: usize, Buffers { start, half }: Buffers) -> Self {
+        let offsets = offsets(&gemm.batch, batch);
+        let at = |i: usize| {
+            let offset = gemm.offset.get(i).copied().unwrap_or(0);
+            element(start[i].0, half[i], offset + offsets[i])
+        };
         Batch {
             gemm,
-            a: a.0.wrapping_offset(gemm.offset[0] + oa),
-            b: b.0.wrapping_offset(gemm.offset[1] + ob),
-            c: c.0.wrapping_offset(oc),
+            start: [at(0), at(1), at(2)],
+            half,
         }
+    }
+
+    /// Element `(0, 0)` of the result.
+    pub fn result(&self) -> *mut f32 {
+        self.start[2]
+    }
+
+    fn element(&self, buffer: usize, index: isize) -> *const f32 {
+        element(self.start[buffer], self.half[buffer], index)
     }
 
     /// Rows of the left operand.
     pub fn left(&self, row: usize, size: usize, k: (usize, usize)) -> Block {
         let (m, step) = (self.gemm.m.a, self.gemm.k.a);
         Block {
-            start: self
-                .a
-                .wrapping_offset(row as isize * m + k.0 as isize * step),
+            start: self.element(0, row as isize * m + k.0 as isize * step),
             stride: m,
             step,
             size,
@@ -140,14 +161,35 @@ impl<'a> Batch<'a> {
     pub fn right(&self, col: usize, size: usize, k: (usize, usize)) -> Block {
         let (n, step) = (self.gemm.n.b, self.gemm.k.b);
         Block {
-            start: self
-                .b
-                .wrapping_offset(col as isize * n + k.0 as isize * step),
+            start: self.element(1, col as isize * n + k.0 as isize * step),
             stride: n,
             step,
             size,
             k: k.1,
         }
+    }
+
+    /// Rows of the left operand for the tiles, and the bytes from row to row if they are read where they
+    /// lie: pairs of bfloat16 that are neighbours need no packing.
+    ///
+    /// # Safety
+    /// As [`run`]; `to` is valid for the packed rows.
+    unsafe fn packed(
+        &self,
+        isa: Isa,
+        rows: (usize, usize),
+        k: (usize, usize),
+        to: *mut u32,
+    ) -> (*const u32, usize) {
+        let block = self.left(rows.0, rows.1, k);
+        let bytes = usize::try_from(2 * block.stride).unwrap_or(0);
+        let neighbours = block.step == 1 && block.k.is_multiple_of(2) && bytes > 0;
+        if self.half[0] && neighbours && !collides(block.stride, TILE[0], 2) {
+            return (block.start.cast(), bytes);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { pairs::pack(isa, block, self.half[0], TILE[0], to) };
+        (to, 0)
     }
 
     /// All tiles of packed rows and columns.
@@ -161,9 +203,14 @@ impl<'a> Batch<'a> {
                 let at = (rows.0 + first) as isize * row + (cols.0 + panel) as isize * col;
                 let tile = Tile {
                     pairs: packed.pairs,
-                    a: packed.a.wrapping_add(first * packed.pairs),
+                    a: match packed.a_row {
+                        0 => packed.a.wrapping_add(first * packed.pairs),
+                        bytes => packed.a.wrapping_byte_add(first * bytes),
+                    },
+                    a_row: packed.a_row,
                     b: packed.b.wrapping_add(panel * packed.pairs),
-                    c: self.c.wrapping_offset(at),
+                    c: element(self.start[2], self.half[2], at),
+                    half: self.half[2],
                     c_strides: [row, if self.gemm.n.size == 1 { 1 } else { col }],
                     rows: (rows.1 - first).min(TILE[0]),
                     cols: (cols.1 - panel).min(TILE[1]),
@@ -180,6 +227,8 @@ impl<'a> Batch<'a> {
 struct Packed {
     pairs: usize,
     a: *const u32,
+    /// As in [`Tile`].
+    a_row: usize,
     b: *const u32,
     add: bool,
 }
@@ -203,7 +252,7 @@ pub unsafe fn run(
     scratch: &[Shared],
     shared: Shared,
     cut: &Cut,
-    buffers: [Shared; 3],
+    buffers: Buffers,
 ) {
     match cut {
         Cut::Batches(gemm) => {
@@ -218,11 +267,18 @@ pub unsafe fn run(
                     let left = right.wrapping_add(padded(gemm)[1] * pairs::pairs(k));
                     // SAFETY: the caller's promise; the cut says that both operands fit.
                     unsafe {
-                        pairs::pack(isa, batch.right(0, n, (0, k)), TILE[1], right);
-                        pairs::pack(isa, batch.left(0, m, (0, k)), TILE[0], left);
+                        pairs::pack(
+                            isa,
+                            batch.right(0, n, (0, k)),
+                            batch.half[1],
+                            TILE[1],
+                            right,
+                        );
+                        let (a, a_row) = batch.packed(isa, (0, m), (0, k), left);
                         let packed = Packed {
                             pairs: pairs::pairs(k),
-                            a: left,
+                            a,
+                            a_row,
                             b: right,
                             add: false,
                         };
@@ -252,7 +308,10 @@ pub unsafe fn run(
                 let depth = (k - from).min(2 * DEPTH);
                 let block = part.right(col, (n - col).min(step), (from, depth));
                 // SAFETY: the caller's promise; every chunk has a place of its own.
-                unsafe { pairs::pack(isa, block, TILE[1], right(batch, from, col).0.cast()) };
+                unsafe {
+                    let to = right(batch, from, col).0.cast();
+                    pairs::pack(isa, block, part.half[1], TILE[1], to);
+                }
             });
             let (by_rows, by_cols) = (m.div_ceil(part[0]), n.div_ceil(part[1]));
             pool.each(batches * by_rows * by_cols, |chunk| {
@@ -264,13 +323,13 @@ pub unsafe fn run(
                 for (from, depth) in blocks(k) {
                     for first in (row..m.min(row + part[0])).step_by(ROWS) {
                         let rows = (first, (m.min(row + part[0]) - first).min(ROWS));
-                        let block = batch.left(rows.0, rows.1, (from, depth));
                         // SAFETY: the caller's promise; parts of the result are disjoint.
                         unsafe {
-                            pairs::pack(isa, block, TILE[0], left);
+                            let (a, a_row) = batch.packed(isa, rows, (from, depth), left);
                             let packed = Packed {
                                 pairs: pairs::pairs(depth),
-                                a: left,
+                                a,
+                                a_row,
                                 b: right(number, from, col).0.cast(),
                                 add: from > 0,
                             };
@@ -286,6 +345,7 @@ pub unsafe fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bf16::{round, widen};
     use crate::memory::Memory;
 
     fn filled(count: usize, name: &str) -> Memory {
@@ -296,10 +356,20 @@ mod tests {
         memory
     }
 
+    /// The numbers as bfloat16, in a buffer of their own.
+    fn rounded(from: &Memory) -> Memory {
+        let memory = Memory::new(from.len());
+        for (i, x) in from.as_slice().iter().enumerate() {
+            // SAFETY: half as long as the buffer.
+            unsafe { *memory.pointer().cast::<u16>().add(i) = round(*x) };
+        }
+        memory
+    }
+
     /// The f64 product of the rounded operands.
     fn exact(gemm: &Gemm, batch: usize, a: &[f32], b: &[f32], m: usize, n: usize) -> f64 {
         let [oa, ob, _] = offsets(&gemm.batch, batch);
-        let number = |x: f32| f64::from(f32::from_bits(u32::from(pairs::round(x)) << 16));
+        let number = |x: f32| f64::from(widen(round(x)));
         (0..gemm.k.size as isize)
             .map(|k| {
                 let at = oa + m as isize * gemm.m.a + k * gemm.k.a;
@@ -344,7 +414,11 @@ mod tests {
                     k: level(k, ka, kb, 0),
                     offset: [0, 0],
                 };
-                for isa in Isa::available() {
+                for (isa, half) in Isa::available()
+                    .into_iter()
+                    .flat_map(|isa| [(isa, false), (isa, true)])
+                    .filter(|(_, half)| !half || k <= LONGEST_ROUNDED_SUM)
+                {
                     let mut bits: Option<Vec<u32>> = None;
                     for threads in [1, 2] {
                         let pool = Pool::new(threads).expect("threads");
@@ -355,14 +429,26 @@ mod tests {
                             scratch.iter().map(|m| Shared(m.pointer())).collect();
                         let shared = Memory::new(cut.shared_len());
                         let c = Memory::new(batches * m * n);
-                        let mut buffers = [&a, &b, &c].map(|m| Shared(m.pointer()));
+                        let (a16, b16) = (rounded(&a), rounded(&b));
+                        let (left, right) = if half { (&a16, &b16) } else { (&a, &b) };
+                        let mut start = [left, right, &c].map(|m| Shared(m.pointer()));
                         if exchanged {
-                            buffers.swap(0, 1);
+                            start.swap(0, 1);
                         }
+                        let buffers = Buffers {
+                            start,
+                            half: [half; 3],
+                        };
                         let shared = Shared(shared.pointer());
                         // SAFETY: every buffer is as long as the strides reach.
                         pool.enter(|| unsafe { run(&pool, isa, &scratch, shared, &cut, buffers) });
-                        let found: Vec<u32> = c.as_slice().iter().map(|x| x.to_bits()).collect();
+                        let number = |at: usize| match half {
+                            // SAFETY: the buffer is long enough for single precision.
+                            true => widen(unsafe { *c.pointer().cast::<u16>().add(at) }),
+                            false => c.as_slice()[at],
+                        };
+                        let count = batches * m * n;
+                        let found: Vec<u32> = (0..count).map(|at| number(at).to_bits()).collect();
                         let first = bits.get_or_insert_with(|| found.clone());
                         assert!(
                             *first == found,
@@ -374,11 +460,13 @@ mod tests {
                                     let at = batch * m * n + row * mc + col * nc;
                                     let expected =
                                         exact(&gemm, batch, a.as_slice(), b.as_slice(), row, col);
-                                    let off = (f64::from(c.as_slice()[at]) - expected).abs();
-                                    let bound = 8e-6 * (k as f64).sqrt();
+                                    let off = (f64::from(number(at)) - expected).abs();
+                                    // The sum's rounding, and half a unit of the stored result's.
+                                    let stored = if half { expected.abs() / 256.0 } else { 0.0 };
+                                    let bound = 8e-6 * (k as f64).sqrt() + stored;
                                     assert!(
                                         off < bound,
-                                        "{isa:?} {m} {n} {k} at {row} {col}: {off:e}"
+                                        "{isa:?} {half} {m} {n} {k} at {row} {col}: {off:e}"
                                     );
                                 }
                             }

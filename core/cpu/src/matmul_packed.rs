@@ -12,7 +12,7 @@ use crate::gemm::planes::{self, padded_pairs, words, Planes, Side, GROUP, PANEL}
 use crate::gemm::tiles::{self, Unit};
 use crate::gemm::triple::{self, Area};
 use crate::gemm::SCRATCH;
-use crate::matmul_bf16::{swapped, Batch};
+use crate::matmul_bf16::{swapped, Batch, Buffers};
 use crate::memory::Shared;
 use crate::pool::Pool;
 use crate::vector::Isa;
@@ -249,7 +249,7 @@ unsafe fn whole(pool: &Pool, isa: Isa, scratch: &[Shared], cut: &Cut, buffers: [
     let [m, n, k] = [gemm.m.size, gemm.n.size, gemm.k.size];
     pool.each(cut.chunks, |chunk| {
         for number in batches * chunk / cut.chunks..batches * (chunk + 1) / cut.chunks {
-            let batch = Batch::new(gemm, number, buffers);
+            let batch = Batch::new(gemm, number, single(buffers));
             let left = scratch[pool.index()].0.cast::<u32>();
             let right = left.wrapping_add(cut.side_len(Side::Left));
             // SAFETY: the caller's promise.
@@ -261,7 +261,7 @@ unsafe fn whole(pool: &Pool, isa: Isa, scratch: &[Shared], cut: &Cut, buffers: [
                     right,
                     pairs: k.div_ceil(2),
                     depth: padded_pairs(k),
-                    c: batch.c,
+                    c: batch.result(),
                     c_strides: c_strides(gemm),
                     rows: m,
                     cols: n,
@@ -271,6 +271,14 @@ unsafe fn whole(pool: &Pool, isa: Isa, scratch: &[Shared], cut: &Cut, buffers: [
             }
         }
     });
+}
+
+/// Buffers of single-precision numbers.
+fn single(start: [Shared; 3]) -> Buffers {
+    Buffers {
+        start,
+        half: [false; 3],
+    }
 }
 
 /// The stride of a single column does not matter.
@@ -288,7 +296,7 @@ unsafe fn pack(pool: &Pool, isa: Isa, shared: Shared, cut: &Cut, side: Side, buf
     pool.each(cut.batches() * depths * pieces, |chunk| {
         let (number, rest) = (chunk / (depths * pieces), chunk % (depths * pieces));
         let (from, first) = (rest / pieces * DEPTH, rest % pieces * PACK);
-        let batch = Batch::new(&cut.gemm, number, buffers);
+        let batch = Batch::new(&cut.gemm, number, single(buffers));
         let (count, positions) = ((size - first).min(PACK), (from, (k - from).min(DEPTH)));
         let block = match side {
             Side::Left => batch.left(first, count, positions),
@@ -318,7 +326,7 @@ unsafe fn multiply(
     pool.each(cut.batches() * by_rows * by_cols, |chunk| {
         let (number, rest) = (chunk / (by_rows * by_cols), chunk % (by_rows * by_cols));
         let (row, col) = (rest % by_rows * part[0], rest / by_rows * part[1]);
-        let batch = Batch::new(gemm, number, buffers);
+        let batch = Batch::new(gemm, number, single(buffers));
         let strides = c_strides(gemm);
         for (from, depth) in blocks(k) {
             for first in (row..m.min(row + part[0])).step_by(ROWS) {
@@ -332,7 +340,7 @@ unsafe fn multiply(
                     right: words(Side::Right, col),
                     pairs: depth.div_ceil(2),
                     depth: padded_pairs(depth),
-                    c: batch.c.wrapping_offset(at),
+                    c: batch.result().wrapping_offset(at),
                     c_strides: strides,
                     rows: (m.min(row + part[0]) - first).min(ROWS),
                     cols: (n - col).min(part[1]),

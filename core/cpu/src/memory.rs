@@ -70,8 +70,10 @@ impl Memory {
         }
         let base = base.cast::<u8>();
         let start = base.wrapping_add(base.align_offset(HUGE));
+        // The rest of a last huge page would never be used: it gets small pages.
+        let huge = bytes / HUGE * HUGE;
         // SAFETY: inside the mapping. Advice that is not taken changes nothing.
-        unsafe { libc::madvise(start.cast(), whole - HUGE, libc::MADV_HUGEPAGE) };
+        unsafe { libc::madvise(start.cast(), huge, libc::MADV_HUGEPAGE) };
         Some(Memory {
             start: start.cast(),
             len,
@@ -124,6 +126,16 @@ impl Drop for Memory {
             // SAFETY: allocated in `new` with the same layout.
             _ => unsafe { dealloc(self.start.cast(), Self::layout(self.len)) },
         }
+    }
+}
+
+/// Gives memory that was freed back to the system: what a compiler needed in between is no longer needed,
+/// but the allocator of GNU's C library keeps it, in pieces that training cannot use.
+pub fn return_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: only touches memory that the allocator holds as free; it may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is decided about a row kernel when it is loaded: tile height, registers, chunks.
 
 use ablate_compiler::access::Axis;
-use ablate_compiler::program::{Instr, RowKernel, Span, TileAccess};
+use ablate_compiler::program::{Buffer, Instr, RowKernel, Span, Storage, TileAccess};
 
 /// Numbers that one instruction works on at a time: small enough that a handful of registers stays in
 /// the first-level cache, large enough that starting an instruction costs little.
@@ -48,6 +48,8 @@ pub struct RowPlan {
     pub partial_len: usize,
     /// Keys of the random streams are made per run from the seed; the names are here by instruction.
     pub streams: Vec<Option<String>>,
+    /// Buffers of the kernel that hold bfloat16.
+    half: Vec<usize>,
 }
 
 /// Sums of strides and sizes that a dense run of memory has.
@@ -69,8 +71,23 @@ fn even_rows(access: &TileAccess) -> Option<usize> {
 }
 
 impl RowPlan {
-    /// Plans a kernel.
-    pub fn new(kernel: &RowKernel) -> Self {
+    /// Whether a buffer holds bfloat16.
+    pub fn is_half(&self, buffer: usize) -> bool {
+        self.half.contains(&buffer)
+    }
+
+    /// Plans a kernel of a program with these buffers.
+    pub fn new(kernel: &RowKernel, buffers: &[Buffer]) -> Self {
+        let loads = kernel.instrs.iter().filter_map(|i| match i {
+            Instr::Load { buffer, .. } => Some(*buffer),
+            _ => None,
+        });
+        let mut half: Vec<usize> = loads
+            .chain(kernel.stores.iter().map(|s| s.buffer))
+            .filter(|b| buffers[*b].storage == Storage::Bf16)
+            .collect();
+        half.sort_unstable();
+        half.dedup();
         let (rows, cols) = (kernel.rows, kernel.cols);
         let tile_rows = (TILE / cols).clamp(1, rows.max(1));
         let last_use = last_uses(kernel);
@@ -88,12 +105,15 @@ impl RowPlan {
         for (id, instr) in kernel.instrs.iter().enumerate() {
             let span = kernel.spans[id];
             let slot = match instr {
-                Instr::Load { buffer, access } => source(*buffer, access, span, cols),
+                Instr::Load { buffer, access } if !half.contains(buffer) => {
+                    source(*buffer, access, span, cols)
+                }
                 _ => None,
             };
             let direct = kernel.stores.iter().position(|s| {
                 s.value == id
                     && !s.in_place
+                    && !half.contains(&s.buffer)
                     && s.full == (span == Span::Full)
                     && matches!(span, Span::Full | Span::Row)
             });
@@ -159,6 +179,7 @@ impl RowPlan {
             partials,
             partial_len,
             streams,
+            half,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Row kernels: tile after tile, instruction after instruction.
 
+use crate::bf16::{element, round, Element};
 use crate::memory::Shared;
 use crate::plan::{RowPlan, Slot};
 use crate::pool::Pool;
 use crate::strided;
 use crate::vector::{self, Isa, Operand};
 use ablate_compiler::ir::Reduction;
-use ablate_compiler::program::{Instr, Span};
+use ablate_compiler::program::{Instr, Span, TileAccess};
 use ablate_random::Stream;
 
 /// What a kernel runs with.
@@ -211,18 +212,9 @@ impl Tile<'_> {
                 let source = self.cx.buffers[*buffer].0.cast_const();
                 // SAFETY: the map stays inside the buffer, which the compiler verified.
                 unsafe {
-                    match span {
-                        Span::Full => strided::tile(source, access, self.first, rows, cols, out),
-                        Span::Row => {
-                            for row in 0..self.rows {
-                                *out.add(row) = match strided::row_start(access, self.first + row) {
-                                    Some(start) => *source.offset(start),
-                                    None => 0.0,
-                                };
-                            }
-                        }
-                        Span::Column => strided::tile(source, access, 0, 1, cols, out),
-                        Span::Scalar => *out = *source.offset(access.offset),
+                    match self.plan.is_half(*buffer) {
+                        false => self.load(source, access, span, out),
+                        true => self.load(source.cast::<u16>(), access, span, out),
                     }
                 }
             }
@@ -247,6 +239,34 @@ impl Tile<'_> {
                 let cols = self.plan.kernel.cols;
                 // SAFETY: registers cover the tile and do not overlap.
                 unsafe { vector::reduce(self.cx.isa, *op, out, x, self.rows, cols) };
+            }
+        }
+    }
+
+    /// # Safety
+    /// `source` is valid for everything that the map reaches, `out` for the extent of the span.
+    unsafe fn load<T: Element>(
+        &self,
+        source: *const T,
+        access: &TileAccess,
+        span: Span,
+        out: *mut f32,
+    ) {
+        let (rows, cols) = self.extent(span);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match span {
+                Span::Full => strided::tile(source, access, self.first, rows, cols, out),
+                Span::Row => {
+                    for row in 0..self.rows {
+                        *out.add(row) = match strided::row_start(access, self.first + row) {
+                            Some(start) => (*source.offset(start)).wide(),
+                            None => 0.0,
+                        };
+                    }
+                }
+                Span::Column => strided::tile(source, access, 0, 1, cols, out),
+                Span::Scalar => *out = (*source.offset(access.offset)).wide(),
             }
         }
     }
@@ -285,14 +305,19 @@ impl Tile<'_> {
                 continue;
             }
             let width = if store.full { plan.kernel.cols } else { 1 };
-            let out = self.cx.buffers[store.buffer]
-                .0
-                .wrapping_add(self.first * width);
+            let half = plan.is_half(store.buffer);
+            let start = self.cx.buffers[store.buffer].0;
+            let out = element(start, half, (self.first * width) as isize);
             let span = if store.full { Span::Full } else { Span::Row };
             let x = self.operand(store.value, span);
             let (rows, cols) = self.extent(span);
             // SAFETY: the buffer is `rows * width` long; in place, all reads of the tile are done.
-            unsafe { copy(out, x, rows, cols) };
+            unsafe {
+                match half {
+                    false => copy(out, x, rows, cols),
+                    true => round_all(out.cast(), x, rows, cols),
+                }
+            }
         }
     }
 }
@@ -309,6 +334,24 @@ unsafe fn copy(out: *mut f32, x: Operand, rows: usize, cols: usize) {
                 std::slice::from_raw_parts_mut(out, cols).fill(*from);
             } else {
                 std::ptr::copy(from, out, cols);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `out` is valid for `rows * cols` writes, `x` for its reads; they do not overlap.
+unsafe fn round_all(out: *mut u16, x: Operand, rows: usize, cols: usize) {
+    for row in 0..rows {
+        let from = x.start.wrapping_add(row * x.row_stride);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let out = std::slice::from_raw_parts_mut(out.add(row * cols), cols);
+            if x.splat {
+                out.fill(round(*from));
+            } else {
+                let x = std::slice::from_raw_parts(from, cols);
+                out.iter_mut().zip(x).for_each(|(o, x)| *o = round(*x));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Reading through an affine map into a dense tile.
 
+use crate::bf16::Element;
 use ablate_compiler::access::Axis;
 use ablate_compiler::program::TileAccess;
 
@@ -24,10 +25,10 @@ pub fn row_start(access: &TileAccess, row: usize) -> Option<isize> {
 /// # Safety
 /// `source` is valid for every element that the axes reach from `start`; `out` for as many elements
 /// as the axes have positions.
-pub unsafe fn columns(source: *const f32, start: isize, axes: &[Axis], out: *mut f32) {
+pub unsafe fn columns<T: Element>(source: *const T, start: isize, axes: &[Axis], out: *mut f32) {
     match axes {
         // SAFETY: the caller's promise, here and below.
-        [] => unsafe { *out = *source.offset(start) },
+        [] => unsafe { *out = (*source.offset(start)).wide() },
         [axis] => unsafe {
             let out = std::slice::from_raw_parts_mut(out, axis.size);
             out[..axis.lo].fill(0.0);
@@ -35,11 +36,18 @@ pub unsafe fn columns(source: *const f32, start: isize, axes: &[Axis], out: *mut
             let inside = &mut out[axis.lo..axis.hi];
             let first = source.offset(start + axis.stride * axis.lo as isize);
             match axis.stride {
-                1 => inside.copy_from_slice(std::slice::from_raw_parts(first, inside.len())),
-                0 => inside.fill(if inside.is_empty() { 0.0 } else { *first }),
+                1 => {
+                    let from = std::slice::from_raw_parts(first, inside.len());
+                    inside.iter_mut().zip(from).for_each(|(o, x)| *o = x.wide());
+                }
+                0 => inside.fill(if inside.is_empty() {
+                    0.0
+                } else {
+                    (*first).wide()
+                }),
                 stride => {
                     for (i, o) in inside.iter_mut().enumerate() {
-                        *o = *first.offset(stride * i as isize);
+                        *o = (*first.offset(stride * i as isize)).wide();
                     }
                 }
             }
@@ -66,8 +74,8 @@ pub unsafe fn columns(source: *const f32, start: isize, axes: &[Axis], out: *mut
 /// # Safety
 /// `source` is valid for everything that the map reaches, `out` for `rows * cols` writes, and they
 /// do not overlap.
-pub unsafe fn tile(
-    source: *const f32,
+pub unsafe fn tile<T: Element>(
+    source: *const T,
     access: &TileAccess,
     first: usize,
     rows: usize,

@@ -23,6 +23,8 @@ pub const CASES: &[(&str, Build)] = &[
     ("many rows", many_rows),
     ("states", states),
     ("attention", attention),
+    ("made again in the backward", made_again),
+    ("sum of gradients", sum_of_gradients),
     ("numbers at the edges", edges),
 ];
 
@@ -370,6 +372,55 @@ fn attention(case: &mut Case) -> Result<(), GraphError> {
     let y = case.graph.linear(&y, &w, None)?;
     case.output(&y)?;
     loss(case, &y)
+}
+
+/// Large enough that GELU, layer norm and dropped values are not kept for the backward.
+fn made_again(case: &mut Case) -> Result<(), GraphError> {
+    let (rows, width, inner) = (72, 64, 100);
+    let x = case.input("x", &[rows, width])?;
+    let mut y = x;
+    for layer in ["first", "second"] {
+        let up = case.parameter(&format!("{layer}.up"), &[inner, width])?;
+        let bias = case.parameter(&format!("{layer}.bias"), &[inner])?;
+        let down = case.parameter(&format!("{layer}.down"), &[width, inner])?;
+        let gamma = case.parameter(&format!("{layer}.gamma"), &[width])?;
+        let beta = case.parameter(&format!("{layer}.beta"), &[width])?;
+        let g = &mut case.graph;
+        let h = g.linear(&y, &up, Some(&bias))?;
+        let h = g.mul_scalar(&h, 0.3)?;
+        let h = g.gelu(&h)?;
+        let h = g.linear(&h, &down, None)?;
+        let h = g.dropout(&h, 0.1, layer)?;
+        let sum = g.add(&h, &y)?;
+        y = g.layer_norm(&sum, &gamma, &beta, 1e-5)?;
+    }
+    let head = case.parameter("head", &[5, width])?;
+    let y = case.graph.linear(&y, &head, None)?;
+    let y = case.graph.mul_scalar(&y, 0.1)?;
+    case.output(&y)?;
+    let y = case.graph.tanh(&y)?;
+    let loss = case.graph.sum_all(&y)?;
+    case.output(&loss)?;
+    case.gradients(&loss)
+}
+
+/// A table that is looked up and multiplied with: its gradient has two terms, and goes to a state.
+fn sum_of_gradients(case: &mut Case) -> Result<(), GraphError> {
+    let table = case.parameter("table", &[40, 12])?;
+    let index = case.index("index", &[18], 40)?;
+    let mix = case.parameter("mix", &[12, 12])?;
+    let g = &mut case.graph;
+    let rows = g.gather(&table, &index)?;
+    let rows = g.matmul(&rows, &mix)?;
+    let logits = g.matmul_t(&rows, &table)?;
+    let y = g.tanh(&logits)?;
+    let loss = g.sum_all(&y)?;
+    let gradients = g.gradients(&loss, &[table, mix])?;
+    for (name, gradient) in ["table", "mix"].into_iter().zip(&gradients) {
+        let state = g.state(&format!("grad/{name}"), &gradient.shape())?;
+        g.assign(&state, gradient)?;
+    }
+    case.output(&loss)
 }
 
 fn edges(case: &mut Case) -> Result<(), GraphError> {

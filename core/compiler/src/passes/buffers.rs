@@ -1,15 +1,17 @@
 //! Pass `buffers`: where every buffer lies.
 //!
 //! A value that a state takes on is written straight into the state where no later kernel reads the
-//! old one; else it is copied at the end. All other values share one arena: two may overlap when
-//! their lifetimes do not.
+//! old one; else it is copied at the end. An operand that ends there lies in the state before, if nothing
+//! else does. All other values share one arena: two may overlap when their lifetimes do not.
 
+use super::storage;
 use crate::ir::Ir;
 use crate::program::{
-    Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Step, TileAccess,
+    Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Step, Storage, TileAccess,
 };
 use crate::CompileError;
 use ablate_graph::ir::Phase;
+use std::collections::BTreeMap;
 
 /// Elements that every arena offset is a multiple of: one cache line.
 const ALIGN: usize = 16;
@@ -23,7 +25,8 @@ fn padded(len: usize) -> usize {
     len.next_multiple_of(ALIGN) + if len >= LARGE { STAGGER } else { 0 }
 }
 
-/// Runs the pass. `assigned` maps each assigned state to the buffer of its new value.
+/// Runs the pass. `assigned` maps each assigned state to the buffer of its new value; `activations` is
+/// how values of the arena may be stored.
 ///
 /// # Errors
 /// [`CompileError::Invariant`] if the finished plan fails its check.
@@ -31,11 +34,16 @@ pub fn run(
     program: &mut Program,
     assigned: &[(String, BufferId)],
     ir: &Ir,
+    activations: Storage,
 ) -> Result<(), CompileError> {
     for (state, buffer) in assigned {
         assign(program, state, *buffer);
     }
     let lives = lifetimes(program);
+    adopt(program, &lives);
+    if activations == Storage::Bf16 {
+        storage::run(program);
+    }
     let places = share(program, &lives);
     place(program, &lives, &places);
     verify(program, ir)
@@ -108,7 +116,7 @@ fn assign(program: &mut Program, state: &str, value: BufferId) {
         Some(buffer) => *buffer,
         None => {
             let len = program.buffers[value].len;
-            program.buffers.push(Buffer { len, place: slot });
+            program.buffers.push(Buffer::single(len, slot));
             program.buffers.len() - 1
         }
     };
@@ -137,6 +145,50 @@ fn lifetimes(program: &Program) -> Vec<Option<(usize, usize)>> {
     lives
 }
 
+/// Puts operands into the state that a kernel's result goes to, where they end with that kernel and
+/// nothing touches the state while they live: the first term of a sum of gradients, for one.
+fn adopt(program: &mut Program, lives: &[Option<(usize, usize)>]) {
+    for last in 0..program.steps.len() {
+        let Kernel::Row(kernel) = &program.steps[last].kernel else {
+            continue;
+        };
+        let mut found: Vec<(usize, BufferId, Place)> = vec![];
+        for (number, store) in kernel.stores.iter().enumerate() {
+            let result = &program.buffers[store.buffer];
+            if !matches!(result.place, Place::State(_)) {
+                continue;
+            }
+            let fits = |b: BufferId| {
+                let buffer = &program.buffers[b];
+                let Some((first, end)) = lives[b] else {
+                    return false;
+                };
+                let touches = |step: &Step| {
+                    let mut used = step.kernel.reads().into_iter().chain(step.kernel.writes());
+                    used.any(|u| u != store.buffer && program.buffers[u].place == result.place)
+                };
+                matches!(buffer.place, Place::Arena { .. })
+                    && (buffer.len, end) == (result.len, last)
+                    && elementwise_on(kernel, b, store.full)
+                    && !program.steps[first..=last].iter().any(touches)
+            };
+            let operand = kernel.instrs.iter().find_map(|instr| match instr {
+                Instr::Load { buffer, .. } => Some(*buffer).filter(|b| fits(*b)),
+                _ => None,
+            });
+            if let Some(b) = operand.filter(|b| found.iter().all(|f| f.1 != *b)) {
+                found.push((number, b, result.place.clone()));
+            }
+        }
+        for (store, operand, place) in found {
+            program.buffers[operand].place = place;
+            if let Kernel::Row(kernel) = &mut program.steps[last].kernel {
+                kernel.stores[store].in_place = true;
+            }
+        }
+    }
+}
+
 /// For each buffer the one whose place it takes over: a kernel's result may lie where an operand did
 /// that nothing reads afterwards, if every element is read before its place is written.
 fn share(program: &mut Program, lives: &[Option<(usize, usize)>]) -> Vec<BufferId> {
@@ -149,14 +201,16 @@ fn share(program: &mut Program, lives: &[Option<(usize, usize)>]) -> Vec<BufferI
         let mut taken: Vec<BufferId> = vec![];
         for store in 0..kernel.stores.len() {
             let result = kernel.stores[store].buffer;
-            let (full, len) = (kernel.stores[store].full, program.buffers[result].len);
+            let full = kernel.stores[store].full;
+            let size = |b: &Buffer| (b.len, b.storage);
+            let wanted = size(&program.buffers[result]);
             let first = lives[result].is_some_and(|(from, _)| from == number);
             if !in_arena(&program.buffers[result]) || !first {
                 continue;
             }
             let operand = kernel.instrs.iter().find_map(|instr| match instr {
                 Instr::Load { buffer, .. } => Some(*buffer).filter(|b| {
-                    program.buffers[*b].len == len
+                    size(&program.buffers[*b]) == wanted
                         && in_arena(&program.buffers[*b])
                         && lives[*b].is_some_and(|(_, to)| to == number)
                         && !taken.contains(b)
@@ -189,14 +243,14 @@ fn place(program: &mut Program, lives: &[Option<(usize, usize)>], places: &[Buff
         *span = (span.0.min(*from), span.1.max(*to));
     }
     let mut order: Vec<BufferId> = (0..spans.len()).filter(|&b| spans[b].is_some()).collect();
-    order.sort_by_key(|&b| (std::cmp::Reverse(program.buffers[b].len), b));
+    order.sort_by_key(|&b| (std::cmp::Reverse(program.buffers[b].words()), b));
     let mut placed: Vec<(usize, usize, usize, usize)> = Vec::with_capacity(order.len());
     let mut offsets = vec![0; spans.len()];
     for buffer in order {
         let Some((first, last)) = spans[buffer] else {
             continue;
         };
-        let len = padded(program.buffers[buffer].len);
+        let len = padded(program.buffers[buffer].words());
         let mut taken: Vec<(usize, usize)> = placed
             .iter()
             .filter(|(from, to, ..)| *from <= last && first <= *to)
@@ -236,10 +290,12 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
     };
     // Which buffer each arena element belongs to is tracked by interval: the last writer of each.
     let mut owner: Vec<(usize, usize, BufferId)> = vec![];
+    // The last writer of each state; until there is one, the state has its old value.
+    let mut holder: BTreeMap<&str, BufferId> = BTreeMap::new();
     for (number, step) in program.steps.iter().enumerate() {
         for buffer in step.kernel.reads() {
             if let Place::Arena { offset } = program.buffers[buffer].place {
-                let len = program.buffers[buffer].len;
+                let len = program.buffers[buffer].words();
                 if !owner.contains(&(offset, offset + len, buffer)) {
                     return fail(
                         number,
@@ -247,10 +303,21 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
                     );
                 }
             }
+            if let Place::State(name) = &program.buffers[buffer].place {
+                if holder.get(&**name).is_some_and(|b| *b != buffer) {
+                    return fail(
+                        number,
+                        format!("state `{name}` is read after it was written"),
+                    );
+                }
+            }
         }
         for buffer in step.kernel.writes() {
+            if let Place::State(name) = &program.buffers[buffer].place {
+                holder.insert(name, buffer);
+            }
             if let Place::Arena { offset } = program.buffers[buffer].place {
-                let end = offset + program.buffers[buffer].len;
+                let end = offset + program.buffers[buffer].words();
                 if end > program.arena_len {
                     return fail(number, format!("buffer {buffer} lies outside the arena"));
                 }
@@ -262,6 +329,7 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
                         return false;
                     };
                     (from, to) == (offset, end)
+                        && program.buffers[operand].storage == program.buffers[buffer].storage
                         && kernel.stores.iter().any(|s| {
                             s.buffer == buffer
                                 && s.in_place
@@ -281,7 +349,8 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
     }
     for (name, buffer) in &program.outputs {
         if let Place::Arena { offset } = program.buffers[*buffer].place {
-            if !owner.contains(&(offset, offset + program.buffers[*buffer].len, *buffer)) {
+            let end = offset + program.buffers[*buffer].words();
+            if !owner.contains(&(offset, end, *buffer)) {
                 return fail(
                     program.steps.len(),
                     format!("output `{name}` does not survive the run"),
@@ -293,4 +362,42 @@ fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
         return fail(program.steps.len(), "an output was lost".into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::program::{Kernel, Place, Program};
+    use ablate_graph::Graph;
+
+    /// `state = first product + second product`, with a reader of the old value after the first
+    /// product if wanted.
+    fn sum(reads_old: bool) -> Program {
+        let mut g = Graph::new();
+        let state = g.state("state", &[8, 8]).expect("fits");
+        let x = g.input("x", &[8, 8]).expect("fits");
+        let first = g.matmul(&x, &x).expect("fits");
+        let other = if reads_old {
+            g.matmul(&first, &state).expect("fits")
+        } else {
+            g.matmul(&first, &x).expect("fits")
+        };
+        let last = g.add(&first, &other).expect("fits");
+        g.assign(&state, &last).expect("fits");
+        crate::compile(&g.lower().expect("lowers")).expect("compiles")
+    }
+
+    fn first_is_in_state(program: &Program) -> bool {
+        let first = program.steps.iter().find_map(|s| match s.kernel {
+            Kernel::Gemm { c, .. } => Some(c),
+            _ => None,
+        });
+        first.is_some_and(|c| matches!(program.buffers[c].place, Place::State(_)))
+    }
+
+    #[test]
+    fn a_term_lies_in_the_state_that_the_sum_goes_to() {
+        assert!(first_is_in_state(&sum(false)), "{}", sum(false));
+        // Not while the old value is read.
+        assert!(!first_is_in_state(&sum(true)), "{}", sum(true));
+    }
 }

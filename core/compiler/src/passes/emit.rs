@@ -7,6 +7,7 @@
 
 use super::domain::{joins, members, reduced_first, rows_only, split, Domain, Member, Role};
 use super::fusion::{self, Groups};
+use super::recompute::{self, Again};
 use super::spread;
 use crate::access::Access;
 use crate::ir::{Ir, Kind, NodeId};
@@ -27,11 +28,14 @@ pub fn run(ir: &Ir) -> Result<(Program, Vec<(String, BufferId)>), CompileError> 
     let members = members(ir);
     let groups = fusion::run(ir, &members);
     let repeat = Repeatable::new(ir, &members, &groups);
+    let again = recompute::run(ir, &members, &groups, &repeat);
     let mut emitter = Emitter {
         ir,
         members: &members,
         groups: &groups,
         repeat: &repeat,
+        again: &again,
+        twin: HashMap::new(),
         program: Program::default(),
         buffer: vec![None; ir.nodes.len()],
         stored: vec![false; ir.nodes.len()],
@@ -42,9 +46,9 @@ pub fn run(ir: &Ir) -> Result<(Program, Vec<(String, BufferId)>), CompileError> 
     emitter.all()
 }
 
-/// Which values are computed again by kernels other than their own: forward values by the backward,
-/// free ones by all.
-struct Repeatable(Vec<bool>);
+/// Which values are computed again by kernels other than their own (forward values by the backward,
+/// free ones by all), and the full-size values that this reads from memory.
+pub struct Repeatable(pub Vec<bool>, pub Vec<Vec<NodeId>>);
 
 impl Repeatable {
     fn new(ir: &Ir, members: &[Option<Member>], groups: &Groups) -> Self {
@@ -63,35 +67,41 @@ impl Repeatable {
             }
         }
         // Full-size buffers that computing the value again would read; a stored value reads itself.
-        let mut reads: Vec<Vec<NodeId>> = vec![vec![]; count];
-        let mut repeat = vec![false; count];
+        let mut all = Repeatable(vec![false; count], vec![vec![]; count]);
         for (id, node) in ir.nodes.iter().enumerate() {
-            if !node.is_elementwise() || node.phase == Phase::Backward || live[id] {
-                reads[id] = vec![id];
+            if node.is_elementwise() && node.phase != Phase::Backward && !live[id] {
+                let mine = all.operands(ir, members, id);
+                if mine.len() <= 1 {
+                    (all.0[id], all.1[id]) = (true, mine);
+                    continue;
+                }
+            }
+            all.1[id] = vec![id];
+        }
+        all
+    }
+
+    /// Full-size buffers that computing an elementwise value again reads.
+    pub fn operands(&self, ir: &Ir, members: &[Option<Member>], id: NodeId) -> Vec<NodeId> {
+        let node = &ir.nodes[id];
+        let mut mine: Vec<NodeId> = vec![];
+        for (input, access) in &node.inputs {
+            let source = &ir.nodes[*input];
+            if source.len() < node.len() {
                 continue;
             }
-            let mut mine: Vec<NodeId> = vec![];
-            for (input, access) in &node.inputs {
-                let source = &ir.nodes[*input];
-                if source.len() < node.len() {
-                    continue;
-                }
-                if matches!(source.kind, Kind::Load(LoadKind::Uniform { .. })) && access.is_dense()
-                {
-                    continue;
-                }
-                if repeat[*input] && joins(ir, members, *input, access, id) {
-                    mine.extend_from_slice(&reads[*input]);
-                } else {
-                    mine.push(*input);
-                }
+            if matches!(source.kind, Kind::Load(LoadKind::Uniform { .. })) && access.is_dense() {
+                continue;
             }
-            mine.sort_unstable();
-            mine.dedup();
-            repeat[id] = mine.len() <= 1;
-            reads[id] = if repeat[id] { mine } else { vec![id] };
+            if self.0[*input] && joins(ir, members, *input, access, id) {
+                mine.extend_from_slice(&self.1[*input]);
+            } else {
+                mine.push(*input);
+            }
         }
-        Repeatable(repeat)
+        mine.sort_unstable();
+        mine.dedup();
+        mine
     }
 }
 
@@ -100,6 +110,9 @@ struct Emitter<'a> {
     members: &'a [Option<Member>],
     groups: &'a Groups,
     repeat: &'a Repeatable,
+    again: &'a Again,
+    /// Buffers of values that are made again, once a kernel reads them.
+    twin: HashMap<NodeId, BufferId>,
     program: Program,
     buffer: Vec<Option<usize>>,
     /// Values that some kernel reads from memory, or that are roots.
@@ -114,10 +127,12 @@ impl Emitter<'_> {
         // Groups from last to first: by level, edges go up; any topological order of groups will do.
         for group in self.reverse_topological() {
             let nodes = self.groups.nodes[group].clone();
-            if !nodes.iter().any(|id| self.stored[*id]) {
+            let mut hosted = self.again.hosted.get(&group).into_iter().flatten();
+            let wanted = nodes.iter().any(|id| self.stored[*id]);
+            if !wanted && !hosted.any(|id| self.twin.contains_key(id)) {
                 continue;
             }
-            kernels[group] = Some(self.kernel(&nodes)?);
+            kernels[group] = Some(self.kernel(group, &nodes)?);
         }
         // Uniform numbers that could not be drawn where they are used are made by kernels of their own.
         let mut steps_before = vec![];
@@ -201,6 +216,11 @@ impl Emitter<'_> {
                 }
             }
         }
+        for (reader, host) in &self.again.after {
+            if !needs[*reader].contains(host) {
+                needs[*reader].push(*host);
+            }
+        }
         let mut order = fusion::order(self.groups, &needs, &vec![true; count]);
         order.reverse();
         order
@@ -220,17 +240,24 @@ impl Emitter<'_> {
             Kind::Load(LoadKind::Iota) => Place::Iota,
             _ => Place::Arena { offset: 0 },
         };
-        self.program.buffers.push(Buffer {
-            len: node.len(),
-            place,
-        });
+        let buffer = Buffer::single(node.len(), place);
+        self.program.buffers.push(buffer);
         let buffer = self.program.buffers.len() - 1;
         self.buffer[id] = Some(buffer);
         buffer
     }
 
-    /// The buffer of a value that a kernel reads from memory.
-    fn demand(&mut self, id: NodeId) -> usize {
+    /// The buffer of a value that a kernel of a group reads from memory.
+    fn demand(&mut self, group: usize, id: NodeId) -> usize {
+        if self.again.readers.contains(&(group, id)) {
+            let (len, next) = (self.ir.nodes[id].len(), self.program.buffers.len());
+            let buffer = *self.twin.entry(id).or_insert(next);
+            if buffer == next {
+                let place = Place::Arena { offset: 0 };
+                self.program.buffers.push(Buffer::single(len, place));
+            }
+            return buffer;
+        }
         self.stored[id] = true;
         self.buffer_of(id)
     }
@@ -244,7 +271,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn kernel(&mut self, nodes: &[NodeId]) -> Result<Kernel, CompileError> {
+    fn kernel(&mut self, group: usize, nodes: &[NodeId]) -> Result<Kernel, CompileError> {
         let id = nodes[0];
         let node = self.ir.nodes[id].clone();
         let tile = |access: &Access, inner: usize| {
@@ -266,8 +293,8 @@ impl Emitter<'_> {
         match node.kind {
             Kind::Gemm(gemm) => Ok(Kernel::Gemm {
                 gemm,
-                a: self.demand(node.inputs[0].0),
-                b: self.demand(node.inputs[1].0),
+                a: self.demand(group, node.inputs[0].0),
+                b: self.demand(group, node.inputs[1].0),
                 c: self.buffer_of(id),
             }),
             Kind::Gather {
@@ -275,31 +302,32 @@ impl Emitter<'_> {
                 classes,
                 class_stride,
             } => Ok(Kernel::Gather {
-                table: self.demand(node.inputs[0].0),
+                table: self.demand(group, node.inputs[0].0),
                 table_access: tile(&node.inputs[0].1, inner),
                 class_stride,
                 classes,
-                index: self.demand(node.inputs[1].0),
+                index: self.demand(group, node.inputs[1].0),
                 index_access: tile(&node.inputs[1].1, 0),
                 out: self.buffer_of(id),
             }),
             Kind::ScatterAdd { inner, classes } => Ok(Kernel::ScatterAdd {
-                value: self.demand(node.inputs[0].0),
+                value: self.demand(group, node.inputs[0].0),
                 value_access: tile(&node.inputs[0].1, inner),
-                index: self.demand(node.inputs[1].0),
+                index: self.demand(group, node.inputs[1].0),
                 index_access: tile(&node.inputs[1].1, 0),
                 classes,
                 out: self.buffer_of(id),
             }),
-            _ => self.row_kernel(nodes).map(Kernel::Row),
+            _ => self.row_kernel(group, nodes).map(Kernel::Row),
         }
     }
 
-    fn row_kernel(&mut self, nodes: &[NodeId]) -> Result<RowKernel, CompileError> {
+    fn row_kernel(&mut self, group: usize, nodes: &[NodeId]) -> Result<RowKernel, CompileError> {
         let Some(domain) = self.members[nodes[0]].map(|m| m.domain) else {
             return Err(self.invariant(nodes[0], "not a fusible node"));
         };
         let mut builder = Builder {
+            group,
             domain,
             kernel: RowKernel {
                 rows: domain.rows,
@@ -309,6 +337,18 @@ impl Emitter<'_> {
             values: HashMap::new(),
             loads: HashMap::new(),
         };
+        // What is made again comes first: others of the kernel then take it from a register.
+        for &id in self.again.hosted.get(&group).into_iter().flatten() {
+            if let Some(&buffer) = self.twin.get(&id) {
+                let value = self.value(&mut builder, nodes, id)?;
+                builder.kernel.stores.push(Store {
+                    value,
+                    buffer,
+                    full: true,
+                    in_place: false,
+                });
+            }
+        }
         for &id in nodes {
             if !self.stored[id] {
                 continue;
@@ -395,7 +435,7 @@ impl Emitter<'_> {
         }
         if joins(self.ir, self.members, input, access, user) {
             let here = self.groups.of[input] == self.groups.of[user] && nodes.contains(&input);
-            if here || self.repeat.0[input] {
+            if here || self.repeat.0[input] || b.values.contains_key(&input) {
                 return self.value(b, nodes, input);
             }
         }
@@ -428,12 +468,13 @@ impl Emitter<'_> {
         if matches!(source.kind, Kind::Constant(_)) {
             return Err(self.invariant(user, "a padded constant was not copied"));
         }
-        let buffer = self.demand(input);
+        let buffer = self.demand(b.group, input);
         Ok(b.load(buffer, tile))
     }
 }
 
 struct Builder {
+    group: usize,
     domain: Domain,
     kernel: RowKernel,
     values: HashMap<NodeId, ValueId>,

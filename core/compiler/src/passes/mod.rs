@@ -10,4 +10,6 @@ pub mod fusion;
 pub mod import;
 pub mod layout;
 pub mod onehot;
+pub mod recompute;
 pub mod spread;
+pub mod storage;

@@ -13,7 +13,7 @@ mod micro;
 pub mod pack;
 pub mod pairs;
 pub mod planes;
-mod split;
+pub mod split;
 pub mod tiles;
 pub mod triple;
 
@@ -109,7 +109,8 @@ pub fn cycles(isa: Isa, size: [usize; 3], strides: [isize; 2], steps: [isize; 2]
 
 /// Whether the left operand is read where it lies.
 fn direct(stride: isize, step: isize, rows: usize) -> bool {
-    (stride == 1 && step.unsigned_abs() <= NEAR) || (step == 1 && !collides(stride, rows))
+    (stride == 1 && step.unsigned_abs() <= NEAR)
+        || (step == 1 && !collides(stride, rows, size_of::<f32>()))
 }
 
 /// Summed positions of a block: equal parts of at most [`DEPTH`].
@@ -118,10 +119,10 @@ fn depth(k: usize) -> usize {
     k.div_ceil(parts).next_multiple_of(16).min(k)
 }
 
-/// True when rows `stride` elements apart fall on the same few sets of a first-level cache (64 sets of
-/// 64-byte lines, 8 ways): broadcasts from there would evict each other.
-fn collides(stride: isize, rows: usize) -> bool {
-    let bytes = stride.unsigned_abs() * size_of::<f32>();
+/// True when rows `stride` elements of so many bytes apart fall on the same few sets of a first-level cache
+/// (64 sets of 64-byte lines, 8 ways): broadcasts from there would evict each other.
+pub fn collides(stride: isize, rows: usize, element: usize) -> bool {
+    let bytes = stride.unsigned_abs() * element;
     if !bytes.is_multiple_of(64) {
         return false;
     }

@@ -13,8 +13,7 @@
 //! a tile of the left operand, sixteen pairs of sixteen columns one of the right.
 
 use super::pack::Block;
-use super::pairs::round;
-use super::split::parts;
+use super::split::{nearest, parts};
 use crate::vector::Isa;
 
 /// Rows of a group, and pairs that are laid out together.
@@ -119,7 +118,7 @@ unsafe fn general(planes: Planes, side: Side, block: Block, out: *mut u32) {
                 // SAFETY: the caller's promise.
                 let x = unsafe { *block.start.offset(at) };
                 match planes {
-                    Planes::Rounded => [round(x), 0],
+                    Planes::Rounded => [nearest(x), 0],
                     Planes::Split => parts(x),
                 }
             };
@@ -311,7 +310,7 @@ mod tests {
                 }
                 let x = source[(i as isize * block.stride + p as isize * block.step) as usize];
                 u32::from(match planes {
-                    Planes::Rounded => round(x),
+                    Planes::Rounded => nearest(x),
                     Planes::Split => parts(x)[number],
                 })
             };

@@ -11,8 +11,6 @@
 //! Numbers at the upper end, which would round to infinity, are cut instead of rounded in both parts, so
 //! that they stay finite and their parts do not exceed them. The low part of infinities and NaN is zero.
 
-use super::pairs::round;
-
 /// From here on numbers round to infinity.
 const ROUNDS_TO_INFINITY: u32 = 0x7f7f_8000;
 /// Infinity's bits; above are NaN.
@@ -21,6 +19,16 @@ const INFINITY: u32 = 0x7f80_0000;
 const QUIET: u32 = 0x0040_0000;
 /// The bits of a number that are its bfloat16's.
 const UPPER: u32 = 0xffff_0000;
+
+/// The nearest bfloat16, ties to even, as its upper bits; NaN stays NaN. Other than [`crate::bf16::round`]
+/// it keeps subnormal numbers, which whoever multiplies takes for zero.
+pub fn nearest(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return (bits >> 16) as u16 | (QUIET >> 16) as u16;
+    }
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
 
 /// The upper bits of the high and of the low part.
 pub fn parts(x: f32) -> [u16; 2] {
@@ -34,9 +42,9 @@ pub fn parts(x: f32) -> [u16; 2] {
             [upper, (low.to_bits() >> 16) as u16]
         }
         _ => {
-            let high = round(x);
+            let high = nearest(x);
             let low = x - f32::from_bits(u32::from(high) << 16);
-            [high, round(low)]
+            [high, nearest(low)]
         }
     }
 }
@@ -59,7 +67,7 @@ pub(super) mod x86 {
         _mm512_and_si512(up, all(UPPER))
     }
 
-    /// [`super::round`] of sixteen numbers, in the upper halves.
+    /// [`super::nearest`] of sixteen numbers, in the upper halves.
     #[target_feature(enable = "avx512f")]
     pub fn round(x: __m512) -> __m512i {
         let bits = _mm512_castps_si512(x);
@@ -149,7 +157,7 @@ mod tests {
             let vectors = [x86::parts(x)[0], x86::parts(x)[1], x86::round(x)];
             for (i, x) in chunk.iter().enumerate() {
                 let [high, low] = parts(*x);
-                for (vector, expected) in vectors.iter().zip([high, low, round(*x)]) {
+                for (vector, expected) in vectors.iter().zip([high, low, nearest(*x)]) {
                     // SAFETY: as above.
                     let found = unsafe { std::mem::transmute::<__m512i, [u32; 16]>(*vector) }[i];
                     assert_eq!(found, u32::from(expected) << 16, "{:x}", x.to_bits());

@@ -36,8 +36,10 @@ pub const ALL: Mask = Mask(0);
 pub struct Address {
     /// Base register.
     pub base: Gpr,
-    /// Index register, added as it is.
+    /// Index register, added as often as `scale` says.
     pub index: Option<Gpr>,
+    /// The index is added once (0) or twice (1).
+    pub scale: u8,
     /// Bytes added.
     pub displacement: i32,
 }
@@ -84,6 +86,10 @@ pub mod ops {
     pub(super) const BROADCAST: Op = Op(2, 1, 0x18);
     pub(super) const COMPARE: Op = Op(1, 0, 0xc2);
     pub(super) const SHIFT: Op = Op(1, 1, 0x72);
+    pub(super) const WIDEN: Op = Op(2, 1, 0x33);
+    pub(super) const ROUND: Op = Op(2, 2, 0x72);
+    /// The prefix with its bit W.
+    pub(super) const STORE_HALF: Op = Op(1, 0x83, 0x7f);
 }
 
 /// Comparisons, as the immediate of `vcmpps`: all ordered and quiet, but for `UNORDERED`.
@@ -138,7 +144,10 @@ impl Assembler {
     fn memory(&mut self, reg: u8, address: Address) {
         let (reg, base) = ((reg & 7) << 3, address.base.0 & 7);
         match address.index {
-            Some(index) => self.bytes(&[0x84 | reg, (index.0 & 7) << 3 | base]),
+            Some(index) => {
+                let sib = address.scale << 6 | (index.0 & 7) << 3 | base;
+                self.bytes(&[0x84 | reg, sib]);
+            }
             // A base of 4 means "SIB follows".
             None if base == 4 => self.bytes(&[0x84 | reg, 0x24]),
             None => self.bytes(&[0x80 | reg | base]),
@@ -203,6 +212,30 @@ impl Assembler {
     /// Writes the lanes of the mask.
     pub fn store(&mut self, to: Address, from: Zmm, mask: Mask) {
         self.evex(ops::STORE, from.0, 0, Operand::Vector(to), mask, false, 2);
+    }
+
+    /// Sixteen bfloat16 numbers as single precision; zero outside of the mask.
+    pub fn load_half(&mut self, dst: Zmm, from: Address, mask: Mask) {
+        let from = Operand::Vector(from);
+        self.evex(ops::WIDEN, dst.0, 0, from, mask, mask != ALL, 2);
+        // `vpslld`: the upper half.
+        self.evex(ops::SHIFT, 6, dst.0, Operand::Register(dst), ALL, false, 2);
+        self.bytes(&[16]);
+    }
+
+    /// Writes the lanes of the mask as bfloat16; `spare` is overwritten, and may be `from`.
+    pub fn store_half(&mut self, to: Address, from: Zmm, spare: Zmm, mask: Mask) {
+        let rounded = Operand::Register(from);
+        self.evex(ops::ROUND, spare.0, 0, rounded, ALL, false, 2);
+        self.evex(
+            ops::STORE_HALF,
+            spare.0,
+            0,
+            Operand::Vector(to),
+            mask,
+            false,
+            1,
+        );
     }
 
     /// Writes the first lane.
@@ -311,10 +344,10 @@ impl Assembler {
         self.jumps.push((self.code.len() - 4, label));
     }
 
-    /// `eax = (1 << min(bytes / 4, 16)) - 1` for the bytes in `rax`; `rdx` survives, `r11` does not.
+    /// `eax = (1 << min(bytes / 2, 16)) - 1` for the bytes in `rax`; `rdx` survives, `r11` does not.
     pub fn lanes_of_bytes(&mut self) {
-        // shr rax, 2; mov r11d, 16; cmp rax, r11; cmovg rax, r11
-        self.bytes(&[0x48, 0xc1, 0xe8, 0x02, 0x41, 0xbb, 16, 0, 0, 0]);
+        // shr rax, 1; mov r11d, 16; cmp rax, r11; cmovg rax, r11
+        self.bytes(&[0x48, 0xc1, 0xe8, 0x01, 0x41, 0xbb, 16, 0, 0, 0]);
         self.bytes(&[0x4c, 0x39, 0xd8, 0x49, 0x0f, 0x4f, 0xc3]);
         // mov r11d, -1; bzhi eax, r11d, eax
         self.bytes(&[

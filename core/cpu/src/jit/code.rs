@@ -4,7 +4,7 @@
 
 use std::io;
 
-/// The registers' arguments: pointers, numbers, bytes of a row.
+/// The registers' arguments: pointers, numbers, twice the columns of a row.
 #[cfg(target_arch = "x86_64")]
 pub type Function = unsafe extern "sysv64" fn(*const *mut f32, *mut f32, usize);
 /// Never called: there is no code for other processors.

@@ -3,7 +3,7 @@
 //! Owns: registers, and the instructions that each operation becomes. Must not know: buffers, rows.
 //!
 //! The function gets the pointers of the row, the numbers (one for each instruction of the kernel, then
-//! constants of the mathematical functions) and the bytes of the row. A loop handles 64 columns at a
+//! constants of the mathematical functions) and twice the columns of the row. A loop handles 64 columns at a
 //! time, as four vectors one after the other, each with its own partial result of every reduction:
 //! the 64 lanes that the interpreter sums in.
 
@@ -17,8 +17,9 @@ use crate::math::coefficients;
 use ablate_compiler::ir::{Binary, Reduction};
 use ablate_compiler::program::{Instr, RowKernel, ValueId};
 
-/// Bytes of a vector, and of the 64 columns that a turn of a loop handles.
-const VECTOR: i32 = 64;
+/// Two for each column of a vector, and of the 64 columns that a turn of a loop handles: what the column
+/// register counts, so that it is added once for bfloat16 numbers and twice for single precision.
+const VECTOR: i32 = 32;
 const TURN: i32 = 4 * VECTOR;
 /// Registers that hold the first pointers of a loop; others are loaded when needed.
 const HOLD: [Gpr; 3] = [Gpr(8), Gpr(9), Gpr(10)];
@@ -103,7 +104,7 @@ struct Emitter<'a> {
     place: Vec<Option<Zmm>>,
     /// Mask of the vector that is worked on.
     tail: Mask,
-    /// Bytes of the vector within the turn.
+    /// The vector within the turn, in the unit of the column register.
     displacement: i32,
 }
 
@@ -120,6 +121,7 @@ impl Emitter<'_> {
         Address {
             base: RSI,
             index: None,
+            scale: 0,
             displacement: 4 * number as i32,
         }
     }
@@ -146,10 +148,12 @@ impl Emitter<'_> {
                 RAX
             }
         };
+        let scale = u8::from(!self.schedule.pointers[pointer].is_half());
         Address {
             base,
             index: Some(RCX),
-            displacement: self.displacement,
+            scale,
+            displacement: self.displacement << scale,
         }
     }
 
@@ -242,7 +246,7 @@ impl Emitter<'_> {
             if known.is_some_and(|rest| rest <= 16 * j) {
                 break;
             }
-            // Bytes that are left, as a mask of lanes.
+            // Columns that are left, as a mask of lanes.
             self.asm.copy(RAX, RDX);
             self.asm.subtract(RAX, RCX);
             self.asm.clear(zero);
@@ -354,7 +358,13 @@ impl Emitter<'_> {
                 }
                 Root::Store(_, pointer) => {
                     let to = self.vector(pointer);
-                    self.asm.store(to, from, mask);
+                    if self.schedule.pointers[pointer].is_half() {
+                        let spare = self.take()?;
+                        self.asm.store_half(to, from, spare, mask);
+                        self.give(spare);
+                    } else {
+                        self.asm.store(to, from, mask);
+                    }
                 }
                 Root::Accumulate(_, pointer, op) => {
                     let at = self.vector(pointer);
@@ -384,9 +394,18 @@ impl Emitter<'_> {
         let register = self.take()?;
         let from = self.memory(id)?;
         let mask = self.tail;
-        self.asm.load(register, from, mask);
+        match from {
+            Operand::Vector(from) if self.is_half(id) => self.asm.load_half(register, from, mask),
+            from => self.asm.load(register, from, mask),
+        }
         self.place[id] = Some(register);
         Some(register)
+    }
+
+    /// Whether a value lies in memory as bfloat16.
+    fn is_half(&self, id: ValueId) -> bool {
+        let pointer = self.schedule.memory[id].filter(|_| !self.schedule.number[id]);
+        pointer.is_some_and(|p| self.schedule.pointers[p].is_half())
     }
 
     /// Where a value that no register holds lies.
@@ -414,7 +433,8 @@ impl Emitter<'_> {
     /// One use of a value as the last operand of an instruction, and the register to give back after.
     fn last(&mut self, id: ValueId, uses: &mut [usize]) -> Option<(Operand, Option<Zmm>)> {
         // Read from memory where the instruction can, and nobody else needs it.
-        let folds = self.schedule.number[id] || uses[id] == 1 && self.tail == ALL;
+        let alone = uses[id] == 1 && self.tail == ALL && !self.is_half(id);
+        let folds = self.schedule.number[id] || alone;
         if self.place[id].is_none() && folds {
             uses[id] -= 1;
             return Some((self.memory(id)?, None));
@@ -491,6 +511,7 @@ fn pointer_address(pointer: PointerId) -> Address {
     Address {
         base: RDI,
         index: None,
+        scale: 0,
         displacement: 8 * pointer as i32,
     }
 }

@@ -6,6 +6,7 @@ use super::assembler::Assembler;
 use super::code::Function;
 use super::emit;
 use super::schedule::{Pointer, Schedule};
+use crate::bf16::{element, Element};
 use crate::plan::RowPlan;
 use crate::row::{fold_partials, Context};
 use crate::strided;
@@ -33,7 +34,7 @@ pub struct Compiled {
 impl Compiled {
     /// Appends the code of a kernel, or leaves it to the interpreter.
     pub fn new(plan: &RowPlan, code: &mut Vec<u8>) -> Option<Compiled> {
-        let schedule = Schedule::new(&plan.kernel)?;
+        let schedule = Schedule::new(plan)?;
         let mut asm = Assembler::default();
         emit::function(&plan.kernel, &schedule, &mut asm)?;
         let at = code.len();
@@ -156,12 +157,12 @@ impl Call<'_> {
                 for row in (from..to).step_by(BLOCK) {
                     let count = (to - row).min(BLOCK);
                     self.begin(row, count, row == from);
-                    function(self.pointers, self.numbers, 4 * count);
+                    function(self.pointers, self.numbers, 2 * count);
                 }
             } else {
                 for row in from..to {
                     self.begin(row, kernel.cols, row == from);
-                    function(self.pointers, self.numbers, 4 * kernel.cols);
+                    function(self.pointers, self.numbers, 2 * kernel.cols);
                     self.end(row);
                 }
             }
@@ -197,20 +198,25 @@ impl Call<'_> {
                 let to = match pointer {
                     Pointer::Direct {
                         buffer,
+                        half,
                         offset,
                         stride,
-                    } => self
-                        .buffer(*buffer)
-                        .wrapping_offset(*offset)
-                        .wrapping_add(row * stride),
-                    Pointer::Rows { buffer, access } => {
+                    } => {
+                        let start = offset + (row * stride) as isize;
+                        element(self.buffer(*buffer), *half, start)
+                    }
+                    Pointer::Rows {
+                        buffer,
+                        half,
+                        access,
+                    } => {
                         // Only rows that read zeros have no start; those are copied.
                         let start = strided::row_start(access, row).unwrap_or(access.offset);
-                        self.buffer(*buffer).wrapping_offset(start)
+                        element(self.buffer(*buffer), *half, start)
                     }
-                    Pointer::Store { buffer } => {
+                    Pointer::Store { buffer, half } => {
                         let width = if schedule.flat { 1 } else { kernel.cols };
-                        self.buffer(*buffer).wrapping_add(row * width)
+                        element(self.buffer(*buffer), *half, (row * width) as isize)
                     }
                     Pointer::Partial { accumulate } => {
                         self.partial(self.plan.partials[*accumulate], kernel.cols)
@@ -219,12 +225,23 @@ impl Call<'_> {
                         let mut own = scratch;
                         scratch = scratch.add(self.compiled.scratch_of(pointer));
                         match pointer {
-                            Pointer::Copied { buffer, access } => {
+                            Pointer::Copied {
+                                buffer,
+                                half,
+                                access,
+                            } => {
                                 let still =
                                     access.rows.iter().all(|a| a.stride == 0 && !a.is_guarded());
-                                if first || !still {
-                                    let source = self.buffer(*buffer).cast_const();
-                                    strided::tile(source, access, row, 1, kernel.cols, own);
+                                let source = self.buffer(*buffer).cast_const();
+                                match (first || !still, half) {
+                                    (false, _) => {}
+                                    (true, false) => {
+                                        strided::tile(source, access, row, 1, kernel.cols, own);
+                                    }
+                                    (true, true) => {
+                                        let source = source.cast::<u16>();
+                                        strided::tile(source, access, row, 1, kernel.cols, own);
+                                    }
                                 }
                             }
                             Pointer::Uniform { stream } => {
@@ -292,17 +309,28 @@ impl Call<'_> {
         first: bool,
         id: usize,
     ) -> f32 {
+        let half = self.plan.is_half(buffer);
+        let read = |index: isize| {
+            let from = element(self.buffer(buffer), half, index).cast_const();
+            // SAFETY: the caller's promise; the map stays inside the buffer.
+            unsafe {
+                match half {
+                    true => (*from.cast::<u16>()).wide(),
+                    false => *from,
+                }
+            }
+        };
         let moves = access.rows.iter().any(|a| a.stride != 0 || a.is_guarded());
         // SAFETY: the caller's promise; the map stays inside the buffer.
         unsafe {
             if !moves {
                 return match first {
-                    true => *self.buffer(buffer).offset(access.offset),
+                    true => read(access.offset),
                     false => *self.numbers.add(id),
                 };
             }
             match strided::row_start(access, row) {
-                Some(start) => *self.buffer(buffer).offset(start),
+                Some(start) => read(start),
                 None => 0.0,
             }
         }

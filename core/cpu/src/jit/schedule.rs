@@ -7,6 +7,8 @@
 //! computes the vectors of level `l` that a reduction, a store or a later loop needs; numbers that are
 //! the same in the whole row are computed between the loops.
 
+use crate::bf16;
+use crate::plan::RowPlan;
 use ablate_compiler::access::Axis;
 use ablate_compiler::ir::{Binary, Reduction, Unary};
 use ablate_compiler::program::{Instr, RowKernel, Span, TileAccess, ValueId};
@@ -20,23 +22,45 @@ pub enum Pointer {
     /// An operand, read where it lies.
     Direct {
         buffer: usize,
+        /// The numbers are bfloat16.
+        half: bool,
         /// Element that row zero starts at.
         offset: isize,
         /// Elements from row to row.
         stride: usize,
     },
     /// An operand whose rows start anywhere.
-    Rows { buffer: usize, access: TileAccess },
+    Rows {
+        buffer: usize,
+        half: bool,
+        access: TileAccess,
+    },
     /// An operand whose columns are no neighbours: copied first.
-    Copied { buffer: usize, access: TileAccess },
+    Copied {
+        buffer: usize,
+        half: bool,
+        access: TileAccess,
+    },
     /// Uniform numbers, drawn first.
     Uniform { stream: String },
     /// A row of scratch memory that carries a value from one loop to a later one.
     Kept,
     /// A result of rows and columns.
-    Store { buffer: usize },
+    Store { buffer: usize, half: bool },
     /// The chunk's partial results of this accumulation.
     Partial { accumulate: usize },
+}
+
+impl Pointer {
+    /// Whether the code finds bfloat16 numbers there; what is copied is widened by that.
+    pub fn is_half(&self) -> bool {
+        matches!(
+            self,
+            Pointer::Direct { half: true, .. }
+                | Pointer::Rows { half: true, .. }
+                | Pointer::Store { half: true, .. }
+        )
+    }
 }
 
 /// What a loop leaves behind.
@@ -85,7 +109,11 @@ const REPEAT: usize = 2;
 
 impl Schedule {
     /// The loops of a kernel, or `None` where it cannot be expressed.
-    pub fn new(kernel: &RowKernel) -> Option<Schedule> {
+    pub fn new(plan: &RowPlan) -> Option<Schedule> {
+        let kernel = &plan.kernel;
+        if kernel.stores.iter().any(|s| plan.is_half(s.buffer)) && !bf16::available() {
+            return None;
+        }
         let flat = is_flat(kernel);
         if kernel.cols == 1 && !flat {
             return None;
@@ -108,7 +136,8 @@ impl Schedule {
                 Span::Column | Span::Full => false,
             })
             .collect();
-        let mut plan = Planner {
+        let mut planner = Planner {
+            plan,
             kernel,
             level: levels(kernel, &number),
             work: work(kernel, &number),
@@ -122,9 +151,9 @@ impl Schedule {
                 flat,
             },
         };
-        plan.sources();
-        plan.loops();
-        Some(plan.schedule)
+        planner.sources();
+        planner.loops();
+        Some(planner.schedule)
     }
 }
 
@@ -183,6 +212,7 @@ fn work(kernel: &RowKernel, number: &[bool]) -> Vec<usize> {
 }
 
 struct Planner<'a> {
+    plan: &'a RowPlan,
     kernel: &'a RowKernel,
     level: Vec<usize>,
     work: Vec<usize>,
@@ -204,7 +234,8 @@ impl Planner<'_> {
                     continue;
                 }
                 Instr::Load { buffer, access } => {
-                    operand(*buffer, access, self.kernel.cols, self.schedule.flat)
+                    let from = (*buffer, self.plan.is_half(*buffer));
+                    operand(from, access, self.kernel.cols, self.schedule.flat)
                 }
                 Instr::Uniform { stream } => Pointer::Uniform {
                     stream: stream.clone(),
@@ -235,6 +266,7 @@ impl Planner<'_> {
         for store in kernel.stores.iter().filter(|s| s.full || flat) {
             let pointer = self.pointer(Pointer::Store {
                 buffer: store.buffer,
+                half: self.plan.is_half(store.buffer),
             });
             // What lies in the place of an operand is written when nothing reads the operand any more.
             let at = if store.in_place {
@@ -300,10 +332,11 @@ impl Planner<'_> {
 }
 
 /// How an operand of rows and columns is read.
-fn operand(buffer: usize, access: &TileAccess, cols: usize, flat: bool) -> Pointer {
+fn operand((buffer, half): (usize, bool), access: &TileAccess, cols: usize, flat: bool) -> Pointer {
     if flat {
         return Pointer::Direct {
             buffer,
+            half,
             offset: access.offset,
             stride: 1,
         };
@@ -315,6 +348,7 @@ fn operand(buffer: usize, access: &TileAccess, cols: usize, flat: bool) -> Point
     if !neighbours {
         return Pointer::Copied {
             buffer,
+            half,
             access: access.clone(),
         };
     }
@@ -326,15 +360,18 @@ fn operand(buffer: usize, access: &TileAccess, cols: usize, flat: bool) -> Point
     match stride {
         Some(stride) => Pointer::Direct {
             buffer,
+            half,
             offset: access.offset,
             stride,
         },
         None if access.rows.iter().any(Axis::is_guarded) => Pointer::Copied {
             buffer,
+            half,
             access: access.clone(),
         },
         None => Pointer::Rows {
             buffer,
+            half,
             access: access.clone(),
         },
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::gemm::pairs::round;
+use crate::gemm::split::nearest as round;
 use crate::matmul::{self, offsets};
 use crate::memory::Memory;
 use ablate_compiler::ir::Level;

@@ -1,6 +1,6 @@
 use super::emulated::Emulated;
 use super::*;
-use crate::gemm::pairs::round;
+use crate::gemm::split::nearest as round;
 
 /// Registers of words, whatever they mean.
 type Tile = [u32; WORDS];
