@@ -1,0 +1,5 @@
+//! Runs programs on a CUDA device: fused kernels, printed from the program and compiled at run time.
+//!
+//! Owns: the text of kernels ([`print`]). Must not know: where a program comes from, what a parameter means.
+
+pub mod print;
