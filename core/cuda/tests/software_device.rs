@@ -59,7 +59,7 @@ fn bert_with_every_gradient() {
 #[test]
 fn bert_with_rounded_operands_stays_near() {
     let Some(backend) = backend() else { return };
-    for (precision, tolerance) in [(Precision::Tf32, 1.5e-2), (Precision::Bf16, 4e-2)] {
+    for (precision, tolerance) in [(Precision::Tf32, 1.5e-2), (Precision::Bf16, 6e-2)] {
         let backend = backend.clone().with_precision(precision);
         let case = model::bert(model::EVEN).expect("builds");
         check_norms(&backend, case, tolerance).unwrap_or_else(|e| panic!("{e}"));
