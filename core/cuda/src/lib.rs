@@ -15,6 +15,7 @@ mod backend;
 mod compiler;
 mod device;
 mod error;
+mod launch;
 mod libraries;
 mod loaded;
 mod memory;
