@@ -13,6 +13,7 @@
 mod authors;
 mod choices;
 mod crashes;
+mod cuda;
 mod doors;
 mod learns;
 mod look;

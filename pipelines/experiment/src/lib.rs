@@ -29,7 +29,7 @@ pub mod worker;
 
 pub use batches::{TrialBatches, Yardstick, EVALUATION_SEED};
 pub use data::{CorpusFacts, DataSet, DataStore};
-pub use device::{default_threads, open as open_device, reference, why_no_gpu};
+pub use device::{default_threads, describe_gpu, open as open_device, reference};
 pub use error::{ExperimentError, LastSeen, Result};
 pub use events::{Event, Progress, Silent};
 pub use objectives::pairs;

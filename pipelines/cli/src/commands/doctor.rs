@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ablate_experiment::{default_threads, environment, open_device, why_no_gpu, Plugins};
+use ablate_experiment::{default_threads, describe_gpu, environment, open_device, Plugins};
 use ablate_recipe::{Device, Precision};
 
 use super::plugin::load;
@@ -14,6 +14,10 @@ pub fn doctor() -> Outcome {
     let e = environment::look(default_threads(), String::new());
     let [device, split, bf16] =
         [Precision::F32, Precision::F32Split, Precision::Bf16].map(device_in);
+    let gpu = match describe_gpu() {
+        Ok(gpu) => gpu,
+        Err(reason) => format!("none: {reason}"),
+    };
     let plugins = match Plugins::built_in() {
         Ok(plugins) => plugins.list().len().to_string(),
         Err(error) => format!("none: {error}"),
@@ -29,7 +33,7 @@ threads        {} of {} cores
 device         {device}
 f32_split      {split}
 bf16           {bf16}
-gpu            none: {}
+gpu            {gpu}
 plugins        {plugins} built in
 plugin search  the paths under `plugins:` in the recipe (as written, then beside the recipe) and `--plugin`; no other folder is searched
 git            {git}
@@ -41,7 +45,6 @@ git            {git}
         e.cpu_features.join(" "),
         e.threads,
         e.cores,
-        why_no_gpu(),
     ))?;
     Ok(exit::OK)
 }
