@@ -141,8 +141,8 @@ mod x86 {
     use crate::gemm::split::x86::{parts, round};
     use std::arch::x86_64::*;
 
-    /// Sixteen vectors for each plane.
-    type Words = [[__m512i; GROUP]; 2];
+    /// Sixteen vectors, each in both planes.
+    type Words = [[__m512i; 2]; GROUP];
 
     #[target_feature(enable = "avx512f")]
     fn halves(planes: Planes, x: __m512) -> [__m512i; 2] {
@@ -158,7 +158,7 @@ mod x86 {
     /// As [`super::pack`], for the block's numbers from `(first, k)` on.
     #[target_feature(enable = "avx512f,avx512bw")]
     unsafe fn by_index(planes: Planes, block: &Block, first: usize, k: usize) -> Words {
-        let mut words = [[_mm512_setzero_si512(); GROUP]; 2];
+        let mut words = [[_mm512_setzero_si512(); 2]; GROUP];
         let left = block.k - k;
         // The upper halves of two vectors, one after another.
         let mut upper = [0u16; 32];
@@ -167,7 +167,8 @@ mod x86 {
         // SAFETY: masks keep every read inside the block; the prefetch is a hint.
         unsafe {
             let upper = _mm512_loadu_si512(upper.as_ptr().cast());
-            for i in 0..block.size.saturating_sub(first).min(GROUP) {
+            let have = block.size.saturating_sub(first);
+            for (i, words) in words.iter_mut().enumerate().take(have) {
                 let from = (first + i) as isize * block.stride + k as isize;
                 let from = block.start.wrapping_offset(from);
                 _mm_prefetch(from.wrapping_add(64).cast(), _MM_HINT_T0);
@@ -175,8 +176,9 @@ mod x86 {
                 let there = ones(left.saturating_sub(16));
                 let y = _mm512_maskz_loadu_ps(there, from.wrapping_add(16));
                 let (x, y) = (halves(planes, x), halves(planes, y));
-                for plane in 0..planes.count() {
-                    words[plane][i] = _mm512_permutex2var_epi16(x[plane], upper, y[plane]);
+                let both = words.iter_mut().zip(x.into_iter().zip(y));
+                for (word, (x, y)) in both.take(planes.count()) {
+                    *word = _mm512_permutex2var_epi16(x, upper, y);
                 }
             }
         }
@@ -189,9 +191,10 @@ mod x86 {
     /// As [`by_index`].
     #[target_feature(enable = "avx512f,avx512bw")]
     unsafe fn by_pair(planes: Planes, block: &Block, first: usize, k: usize) -> Words {
-        let mut words = [[_mm512_setzero_si512(); GROUP]; 2];
+        let mut words = [[_mm512_setzero_si512(); 2]; GROUP];
         let have = ones(block.size.saturating_sub(first));
-        for pair in 0..(block.k - k).div_ceil(2).min(GROUP) {
+        let pairs = (block.k - k).div_ceil(2);
+        for (pair, words) in words.iter_mut().enumerate().take(pairs) {
             let position = k + 2 * pair;
             let from = block.start.wrapping_offset(position as isize * block.step);
             let from = from.wrapping_add(first);
@@ -206,9 +209,9 @@ mod x86 {
                 )
             };
             let (x, y) = (halves(planes, x), halves(planes, y));
-            for plane in 0..planes.count() {
-                let lower = _mm512_srli_epi32::<16>(x[plane]);
-                words[plane][pair] = _mm512_or_si512(lower, y[plane]);
+            let both = words.iter_mut().zip(x.into_iter().zip(y));
+            for (word, (x, y)) in both.take(planes.count()) {
+                *word = _mm512_or_si512(_mm512_srli_epi32::<16>(x), y);
             }
         }
         words
@@ -244,10 +247,11 @@ mod x86 {
             let [at, each, step, plane] = place(planes, side, depth, group, tile);
             // The left operand lies row by row, the right one pair by pair.
             let turn = neighbours == (side == Side::Left);
-            for (i, words) in words.into_iter().enumerate().take(planes.count()) {
-                let words = if turn { turned(words) } else { words };
-                for (j, x) in words.into_iter().enumerate() {
-                    let to = at + i * plane + j * each.max(step);
+            for which in 0..planes.count() {
+                let one = words.map(|both| both[which]);
+                let one = if turn { turned(one) } else { one };
+                for (j, x) in one.into_iter().enumerate() {
+                    let to = at + which * plane + j * each.max(step);
                     // SAFETY: inside of what the caller promises.
                     unsafe { _mm512_storeu_si512(out.wrapping_add(to).cast(), x) };
                 }

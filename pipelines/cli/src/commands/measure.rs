@@ -17,7 +17,10 @@ pub fn bench(args: &args::Bench) -> Outcome {
     }
     for configuration in &configurations {
         let device = backend(configuration).map_err(Failure::running)?;
-        if let Some(advice) = device.advice() {
+        let advice = device.advice().map(str::to_owned);
+        // Its threads end before the measurement begins.
+        drop(device);
+        if let Some(advice) = advice {
             eprintln!("warning: {advice}");
         }
         let report = run(configuration).map_err(Failure::running)?;
