@@ -23,14 +23,19 @@ fn done(folder: &Folder, mut command: Command) -> Done {
 /// Losses of all rows of a trial, training and evaluation.
 fn losses(folder: &Folder, runs: &str, arm: &str) -> Vec<f64> {
     let rows = metrics(&folder.trial(runs, arm, 1));
-    let losses: Vec<f64> = rows.iter().map(|row| row["loss"].as_f64().unwrap()).collect();
+    let losses: Vec<f64> = rows
+        .iter()
+        .map(|row| row["loss"].as_f64().unwrap())
+        .collect();
     assert!(losses.len() > 6, "{rows:?}");
     losses
 }
 
 #[test]
 fn the_binary_names_no_cuda_library() {
-    let listed = Command::new("ldd").arg(env!("CARGO_BIN_EXE_ablate")).output();
+    let listed = Command::new("ldd")
+        .arg(env!("CARGO_BIN_EXE_ablate"))
+        .output();
     let Ok(listed) = listed else {
         println!("SKIPPED: there is no ldd here");
         return;
@@ -46,8 +51,16 @@ fn the_binary_names_no_cuda_library() {
 fn doctor_finds_the_device_and_auto_takes_it() {
     let Some(soft) = installed() else { return };
     let folder = Folder::new();
-    let doctor = done(&folder, on_device(soft, &folder, &["doctor"])).exits(0).stdout;
-    let line = |name: &str| doctor.lines().find(|l| l.starts_with(name)).unwrap().to_string();
+    let doctor = done(&folder, on_device(soft, &folder, &["doctor"]))
+        .exits(0)
+        .stdout;
+    let line = |name: &str| {
+        doctor
+            .lines()
+            .find(|l| l.starts_with(name))
+            .unwrap()
+            .to_string()
+    };
     assert!(line("device ").contains("cuda, "), "{doctor}");
     assert!(line("gpu ").contains("NVRTC 12.9 for sm_80"), "{doctor}");
 }
@@ -61,7 +74,13 @@ fn a_gpu_trains_as_the_processor_does() {
     let cuda = [&arguments[..], &["cuda", "--set", "device=cuda"]].concat();
     done(&folder, on_device(soft, &folder, &cuda)).exits(0);
     let environment = json(folder.path("cuda/tiny/environment.json"));
-    assert!(environment["device"].as_str().unwrap().starts_with("cuda, "), "{environment}");
+    assert!(
+        environment["device"]
+            .as_str()
+            .unwrap()
+            .starts_with("cuda, "),
+        "{environment}"
+    );
     for arm in ["baseline", "wider"] {
         let (cpu, cuda) = (losses(&folder, "cpu", arm), losses(&folder, "cuda", arm));
         assert_eq!(cpu.len(), cuda.len());
@@ -73,7 +92,10 @@ fn a_gpu_trains_as_the_processor_does() {
     // The same bits every time.
     let again = [&arguments[..], &["again", "--set", "device=cuda"]].concat();
     done(&folder, on_device(soft, &folder, &again)).exits(0);
-    assert_eq!(losses(&folder, "cuda", "baseline"), losses(&folder, "again", "baseline"));
+    assert_eq!(
+        losses(&folder, "cuda", "baseline"),
+        losses(&folder, "again", "baseline")
+    );
 }
 
 #[test]
@@ -92,8 +114,9 @@ fn the_quickstart_trains_on_a_gpu_as_on_the_processor() {
             "experiment.data={}",
             "experiment.model={}",
             "stop=[{max_steps: {steps: 3}}]",
+            "schedule.warmup_linear.warmup_steps=2",
+            "data.split={validation: 0.01, test: 0.01}",
             "evaluate.every_steps=100",
-            "data.source.documents=200",
         ] {
             command.args(["--set", set]);
         }
@@ -105,12 +128,15 @@ fn the_quickstart_trains_on_a_gpu_as_on_the_processor() {
             .env("SOFT_CUDA_CHECKS", "off");
         folder.done(command.output().unwrap()).exits(0);
         let rows = metrics(&runs.join("quickstart/trials/baseline/seed-1"));
-        let losses: Vec<f64> = rows.iter().map(|row| row["loss"].as_f64().unwrap()).collect();
+        let losses: Vec<f64> = rows
+            .iter()
+            .map(|row| row["loss"].as_f64().unwrap())
+            .collect();
         losses
     };
     let (cpu, cuda) = (run("cpu", "cpu"), run("cuda", "cuda"));
     assert_eq!(cpu.len(), cuda.len());
     for (cpu, cuda) in cpu.iter().zip(&cuda) {
-        assert!((cpu - cuda).abs() < 1e-3 * cpu, "{cpu} and {cuda}");
+        assert!((cpu - cuda).abs() < 1e-4 * cpu, "{cpu} and {cuda}");
     }
 }

@@ -35,7 +35,9 @@ pub fn open(device: Device, precision: Precision, threads: usize) -> Result<Box<
             Ok(backend) => Ok(cuda(backend, precision)),
             Err(reason) => {
                 static SAID: Once = Once::new();
-                SAID.call_once(|| tracing::info!(reason, "no GPU; device: auto uses the processor"));
+                SAID.call_once(|| {
+                    tracing::info!(reason, "no GPU; device: auto uses the processor")
+                });
                 cpu(precision, threads)
             }
         },

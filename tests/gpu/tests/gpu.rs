@@ -40,13 +40,16 @@ fn sizes() -> Vec<Configuration> {
         Ok(names) => names.split(',').collect(),
         Err(_) => SIZES.to_vec(),
     };
-    let preset = |name: &str| Configuration::preset(name).unwrap_or_else(|| panic!("no size {name}"));
+    let preset =
+        |name: &str| Configuration::preset(name).unwrap_or_else(|| panic!("no size {name}"));
     names.into_iter().map(preset).collect()
 }
 
 #[test]
 fn conformance() {
-    let Some((backend, _turn)) = device() else { return };
+    let Some((backend, _turn)) = device() else {
+        return;
+    };
     backend.try_out().expect("a small step");
     for (name, build) in cases::CASES {
         let case = cases::build(*build).expect("builds");
@@ -56,14 +59,21 @@ fn conformance() {
         check_against_stock(&backend, || random::graph(seed, 12), 1e-4)
             .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }
-    println!("conformance: {} cases and 24 random graphs pass", cases::CASES.len());
+    println!(
+        "conformance: {} cases and 24 random graphs pass",
+        cases::CASES.len()
+    );
 }
 
 /// Losses of the first steps of training.
 fn losses(configuration: &Configuration, backend: &dyn Backend, steps: usize) -> Vec<f64> {
     (1..=steps)
         .map(|steps| {
-            let plan = Plan { warmup: 0, steps, profiled: 0 };
+            let plan = Plan {
+                warmup: 0,
+                steps,
+                profiled: 0,
+            };
             let (config, parts) = parts(configuration, backend).expect("parts of a trial");
             measure(config, parts, plan).expect("steps").loss
         })
@@ -72,7 +82,9 @@ fn losses(configuration: &Configuration, backend: &dyn Backend, steps: usize) ->
 
 #[test]
 fn training_follows_the_processor_and_repeats_its_bits() {
-    let Some((backend, _turn)) = device() else { return };
+    let Some((backend, _turn)) = device() else {
+        return;
+    };
     let cpu = CpuBackend::new(0).expect("threads");
     let configuration = Configuration {
         batch: 8,
@@ -83,7 +95,11 @@ fn training_follows_the_processor_and_repeats_its_bits() {
         let backend = backend.clone().with_precision(*precision);
         let found = losses(&configuration, &backend, 3);
         println!("tiny, {name}: losses {found:?}, processor {expected:?}");
-        let tolerance = if *precision == Precision::F32 { 1e-4 } else { 1e-2 };
+        let tolerance = if *precision == Precision::F32 {
+            1e-4
+        } else {
+            1e-2
+        };
         for (found, expected) in found.iter().zip(&expected) {
             assert!((found - expected).abs() <= tolerance * expected, "{name}");
         }
@@ -99,16 +115,25 @@ fn peak(backend: &dyn Backend) -> f64 {
     let [a, b, c] = ["a", "b", "c"].map(|name| g.state(name, &[SIDE, SIDE]).expect("a state"));
     let product = g.matmul_t(&a, &b).expect("a product");
     g.assign(&c, &product).expect("an assignment");
-    let corner = g.slice(&a, 0, 0, 1).and_then(|row| g.slice(&row, 1, 0, 1)).expect("a corner");
+    let corner = g
+        .slice(&a, 0, 0, 1)
+        .and_then(|row| g.slice(&row, 1, 0, 1))
+        .expect("a corner");
     g.output("corner", &corner).expect("an output");
     let mut session = backend.session().expect("a session");
-    session.set_state("a", &vec![0.5; SIDE * SIDE]).expect("a state");
-    session.set_state("b", &vec![0.25; SIDE * SIDE]).expect("a state");
+    session
+        .set_state("a", &vec![0.5; SIDE * SIDE])
+        .expect("a state");
+    session
+        .set_state("b", &vec![0.25; SIDE * SIDE])
+        .expect("a state");
     let program = session.load(g).expect("compiles");
     let mut run = |count: usize| {
         let start = Instant::now();
         for _ in 0..count {
-            session.run(program, &Feeds::new(), RandomKey::default()).expect("runs");
+            session
+                .run(program, &Feeds::new(), RandomKey::default())
+                .expect("runs");
         }
         // A run is queued; reading an output waits for it.
         session.output(program, "corner").expect("an output");
@@ -120,18 +145,33 @@ fn peak(backend: &dyn Backend) -> f64 {
 
 #[test]
 fn step_times_and_share_of_peak() {
-    let Some((backend, _turn)) = device() else { return };
+    let Some((backend, _turn)) = device() else {
+        return;
+    };
     println!("size    precision  parameters   batch   first step  median step    tokens/s    TFLOP/s  share of a 4096^3 product");
     for (name, precision) in PRECISIONS {
         let backend = backend.clone().with_precision(*precision);
         let sizes = sizes();
-        let peak = if sizes.is_empty() { return } else { peak(&backend) };
+        let peak = if sizes.is_empty() {
+            return;
+        } else {
+            peak(&backend)
+        };
         for configuration in sizes {
             let (config, parts) = parts(&configuration, &backend).expect("parts of a trial");
-            let plan = Plan { warmup: 3, steps: 20, profiled: 3 };
+            let plan = Plan {
+                warmup: 3,
+                steps: 20,
+                profiled: 3,
+            };
             let m = measure(config, parts, plan).expect("steps");
             let step_s = median(&m.step_s);
-            assert!(m.loss.is_finite() && m.loss > 0.0, "{}: loss {}", configuration.size, m.loss);
+            assert!(
+                m.loss.is_finite() && m.loss > 0.0,
+                "{}: loss {}",
+                configuration.size,
+                m.loss
+            );
             println!(
                 "{:7} {name:9} {:11} {:4}x{:3} {:9.1} ms {:9.3} ms {:11.0} {:10.2} {:6.1} %",
                 configuration.size,
