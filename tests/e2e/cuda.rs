@@ -85,8 +85,8 @@ fn a_gpu_trains_as_the_processor_does() {
         let (cpu, cuda) = (losses(&folder, "cpu", arm), losses(&folder, "cuda", arm));
         assert_eq!(cpu.len(), cuda.len());
         for (cpu, cuda) in cpu.iter().zip(&cuda) {
-            // Sums in another order; Adam's first steps divide by tiny numbers.
-            assert!((cpu - cuda).abs() < 2e-3 * cpu, "{arm}: {cpu} and {cuda}");
+            // Sums in another order.
+            assert!((cpu - cuda).abs() < 1e-4 * cpu, "{arm}: {cpu} and {cuda}");
         }
     }
     // The same bits every time.
