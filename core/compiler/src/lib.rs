@@ -5,7 +5,8 @@
 //! Must not know: BERT, training, any particular device.
 //!
 //! Passes, each verified after it ran: [`passes::import`], [`passes::canonicalize`],
-//! [`passes::onehot`], [`passes::layout`], [`passes::contraction`], [`passes::spread`], [`passes::fusion`] with [`passes::emit`],
+//! [`passes::onehot`], [`passes::layout`], [`passes::contraction`], [`passes::spread`],
+//! [`passes::recompute`], [`passes::fusion`] with [`passes::emit`],
 //! [`passes::buffers`].
 
 pub mod access;
@@ -43,6 +44,8 @@ pub fn compile(lowered: &Lowered) -> Result<Program, CompileError> {
     ir.verify("contraction")?;
     passes::spread::run(&mut ir);
     ir.verify("spread")?;
+    passes::recompute::run(&mut ir);
+    ir.verify("recompute")?;
     let (mut program, assigned) = passes::emit::run(&ir)?;
     passes::buffers::run(&mut program, &assigned, &ir)?;
     Ok(program)

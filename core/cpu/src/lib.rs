@@ -11,6 +11,7 @@
 //! it the rounding, by processor.
 
 mod backend;
+mod blocks;
 mod gemm;
 mod index;
 mod jit;

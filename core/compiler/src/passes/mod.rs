@@ -1,6 +1,7 @@
 //! The passes, in order. Each takes the [`Ir`](crate::ir::Ir) to the next stage and is verified
 //! after it ran; the last two make kernels and place their buffers.
 
+pub mod blocks;
 pub mod buffers;
 pub mod canonicalize;
 pub mod contraction;
@@ -9,5 +10,7 @@ pub mod emit;
 pub mod fusion;
 pub mod import;
 pub mod layout;
+mod merge;
 pub mod onehot;
+pub mod recompute;
 pub mod spread;
