@@ -8,11 +8,11 @@
 //! The steps stay what they are, in an order in which a group's steps are neighbours
 //! ([`Group`]); row kernels of one grid in a group are joined, so that the backward makes probabilities once.
 
-use super::merge::merge;
+use super::merge::join_rows;
 use crate::access::Access;
 use crate::ir::{Gemm, Level};
 use crate::program::{
-    Buffer, BufferId, Group, Instr, Kernel, Local, Place, Program, RowKernel, Step, TileAccess,
+    BufferId, Group, Instr, Kernel, Local, Place, Program, RowKernel, Step, TileAccess,
 };
 use std::collections::{BTreeSet, HashMap};
 
@@ -36,11 +36,14 @@ pub fn run(program: &mut Program) {
     reorder(program, &found, &needs);
 }
 
-struct Found {
+/// A group in the making.
+pub struct Found {
     /// Steps in order.
-    steps: BTreeSet<usize>,
-    blocks: usize,
-    locals: BTreeSet<BufferId>,
+    pub steps: BTreeSet<usize>,
+    /// Number of blocks.
+    pub blocks: usize,
+    /// Buffers that are local to a block.
+    pub locals: BTreeSet<BufferId>,
 }
 
 /// True when the kernel's rows and columns are read in the order in which they lie in memory.
@@ -246,87 +249,6 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Joins row kernels of one grid, where no other step comes between them.
-fn join_rows(program: &mut Program, group: &mut Found, needs: &mut [Vec<usize>]) {
-    loop {
-        let pair = pairs(program, group)
-            .into_iter()
-            .find(|(first, second)| joinable(needs, *first, *second));
-        let Some((first, second)) = pair else { return };
-        let Kernel::Row(mut earlier) = std::mem::replace(
-            &mut program.steps[first].kernel,
-            // Nothing, until the steps are put in order.
-            Kernel::Row(RowKernel::default()),
-        ) else {
-            return;
-        };
-        if let Kernel::Row(later) = &program.steps[second].kernel {
-            merge(&mut earlier, later);
-        }
-        program.steps[second].kernel = Kernel::Row(earlier);
-        group.steps.remove(&first);
-        // Who waited for the first waits for both.
-        let of_first = std::mem::take(&mut needs[first]);
-        needs[second].extend(of_first);
-        for list in needs.iter_mut() {
-            list.iter_mut()
-                .filter(|n| **n == first)
-                .for_each(|n| *n = second);
-        }
-        needs[second].retain(|n| *n != second);
-        // What only the joined kernel itself read is no longer stored.
-        let steps = &program.steps;
-        let read: BTreeSet<BufferId> = steps.iter().flat_map(|s| s.kernel.reads()).collect();
-        group.locals.retain(|b| read.contains(b));
-        let unread = |b: BufferId| !read.contains(&b) && program.outputs.iter().all(|o| o.1 != b);
-        if let Kernel::Row(kernel) = &mut program.steps[second].kernel {
-            kernel.stores.retain(|s| !unread(s.buffer));
-        }
-    }
-}
-
-/// Row kernels of the group with the same grid, earlier one first.
-fn pairs(program: &Program, group: &Found) -> Vec<(usize, usize)> {
-    let grid = |s: usize| match &program.steps[s].kernel {
-        Kernel::Row(kernel) => Some((kernel.rows, kernel.cols)),
-        _ => None,
-    };
-    let steps: Vec<usize> = group.steps.iter().copied().collect();
-    let mut pairs = vec![];
-    for (i, first) in steps.iter().enumerate() {
-        for second in &steps[i + 1..] {
-            if grid(*first).is_some() && grid(*first) == grid(*second) {
-                pairs.push((*first, *second));
-            }
-        }
-    }
-    pairs
-}
-
-/// Whether the second may run at once with the first: no third step waits for the first while the second
-/// waits for it, nor does the first wait for the second.
-fn joinable(needs: &[Vec<usize>], first: usize, second: usize) -> bool {
-    let indirect = needs[second]
-        .iter()
-        .any(|n| *n != first && waits(needs, *n, first));
-    !indirect && !waits(needs, first, second)
-}
-
-/// Whether one step comes after another, or is it.
-fn waits(needs: &[Vec<usize>], step: usize, before: usize) -> bool {
-    let mut open = vec![step];
-    let mut seen = BTreeSet::new();
-    while let Some(next) = open.pop() {
-        if next == before {
-            return true;
-        }
-        if seen.insert(next) {
-            open.extend(&needs[next]);
-        }
-    }
-    false
-}
-
 /// Puts the steps in an order in which those of a group are neighbours.
 fn reorder(program: &mut Program, found: &[Found], needs: &[Vec<usize>]) {
     let count = program.steps.len();
@@ -410,14 +332,4 @@ pub fn locals(program: &Program) -> Vec<bool> {
         group.locals.iter().for_each(|l| local[l.buffer] = true);
     }
     local
-}
-
-/// True when two arena buffers share elements.
-pub fn overlap(a: &Buffer, b: &Buffer) -> bool {
-    match (&a.place, &b.place) {
-        (Place::Arena { offset: x }, Place::Arena { offset: y }) => {
-            *x < y + b.len && *y < x + a.len
-        }
-        _ => false,
-    }
 }

@@ -13,4 +13,5 @@ pub mod layout;
 mod merge;
 pub mod onehot;
 pub mod recompute;
+mod replay;
 pub mod spread;
