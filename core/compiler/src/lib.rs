@@ -5,8 +5,9 @@
 //! Must not know: BERT, training, any particular device.
 //!
 //! Passes, each verified after it ran: [`passes::import`], [`passes::canonicalize`],
-//! [`passes::onehot`], [`passes::layout`], [`passes::contraction`], [`passes::spread`], [`passes::fusion`] with [`passes::emit`],
-//! with [`passes::recompute`], [`passes::buffers`] with [`passes::storage`].
+//! [`passes::onehot`], [`passes::layout`], [`passes::contraction`], [`passes::spread`], [`passes::large`],
+//! [`passes::fusion`] with [`passes::emit`] and [`passes::recompute`], [`passes::blocks`],
+//! [`passes::buffers`] with [`passes::storage`].
 
 pub mod access;
 mod backend;
@@ -52,6 +53,10 @@ pub fn compile_with(lowered: &Lowered, activations: Storage) -> Result<Program, 
     ir.verify("contraction")?;
     passes::spread::run(&mut ir);
     ir.verify("spread")?;
+    if activations == Storage::F32 {
+        passes::large::run(&mut ir);
+        ir.verify("large")?;
+    }
     let (mut program, assigned) = passes::emit::run(&ir)?;
     passes::buffers::run(&mut program, &assigned, &ir, activations)?;
     Ok(program)

@@ -81,7 +81,10 @@ impl Program {
 
 /// For each step the bytes of its results in the arena during the step with the most of them.
 fn held(program: &Program) -> Vec<u64> {
-    let in_arena = |b: BufferId| matches!(program.buffers[b].place, Place::Arena { .. });
+    // What is local to a block is never whole in memory.
+    let local = crate::passes::blocks::locals(program);
+    let in_arena =
+        |b: BufferId| matches!(program.buffers[b].place, Place::Arena { .. }) && !local[b];
     // First writer and last user of each buffer.
     let mut lives: BTreeMap<BufferId, (usize, usize)> = BTreeMap::new();
     for (at, step) in program.steps.iter().enumerate() {

@@ -266,6 +266,35 @@ pub struct Step {
     pub phase: Phase,
 }
 
+/// A buffer that only the steps of one [`Group`] touch, each block its own part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Elements of a block: block `i` is elements `i * len..(i + 1) * len` of the buffer.
+    pub len: usize,
+    /// First element in the memory of a block ([`Group::local_len`]).
+    pub offset: usize,
+}
+
+/// Neighbouring steps that may run block by block: all of them for block 0, then all for block 1, in
+/// any order of the blocks and on any number of threads. Leave it unused, and the steps one after
+/// the other give the same bits.
+///
+/// Block `i` of a product is batch `i`; block `i` of a row kernel is part `i` of its rows cut into
+/// `blocks` equal parts. No block reads what another one writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The steps.
+    pub steps: std::ops::Range<usize>,
+    /// Number of blocks.
+    pub blocks: usize,
+    /// Buffers of which one block's part is needed at a time.
+    pub locals: Vec<Local>,
+    /// Elements that hold the locals of one block.
+    pub local_len: usize,
+}
+
 /// Kernels in order with one buffer plan.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
@@ -277,6 +306,11 @@ pub struct Program {
     pub outputs: Vec<(String, BufferId)>,
     /// 32-bit words of the arena.
     pub arena_len: usize,
+    /// What may run block by block, in order of the steps.
+    pub groups: Vec<Group>,
+    /// Elements of the arena that are used when all groups run block by block with their locals
+    /// elsewhere.
+    pub arena_len_in_blocks: usize,
 }
 
 impl Kernel {
@@ -332,15 +366,19 @@ impl Kernel {
 }
 
 impl Program {
-    /// Floating-point operations of the matrix products of one run.
+    /// Floating-point operations of the matrix products of one run. A product that the backward makes
+    /// again counts once: it is a way to save memory, not work that the model asks for.
     pub fn flops(&self) -> f64 {
-        self.steps
-            .iter()
-            .map(|s| match &s.kernel {
-                Kernel::Gemm { gemm, .. } => gemm.flops(),
-                _ => 0.0,
-            })
-            .sum()
+        let mut products: Vec<(&Gemm, BufferId, BufferId)> = vec![];
+        for step in &self.steps {
+            if let Kernel::Gemm { gemm, a, b, .. } = &step.kernel {
+                let product = (gemm, *a, *b);
+                if !products.contains(&product) {
+                    products.push(product);
+                }
+            }
+        }
+        products.iter().map(|(gemm, ..)| gemm.flops()).sum()
     }
 
     /// Number of kernels by phase and kind.

@@ -8,9 +8,10 @@ impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "program: {} kernels, arena {} bytes, {:.3} GFLOP in matrix products",
+            "program: {} kernels, arena {} bytes, {} in blocks, {:.3} GFLOP in matrix products",
             self.steps.len(),
             self.arena_len * 4,
+            self.arena_len_in_blocks * 4,
             self.flops() / 1e9
         )?;
         for ((phase, kind), count) in self.counts() {
@@ -58,6 +59,21 @@ impl fmt::Display for Program {
                 }
             }
             writeln!(f, "  # {} {:?}", step.scope, step.phase)?;
+        }
+        for group in &self.groups {
+            let locals: Vec<String> = group
+                .locals
+                .iter()
+                .map(|l| format!("b{} ({} elements)", l.buffer, l.len))
+                .collect();
+            writeln!(
+                f,
+                "steps {} to {} in {} blocks, local: {}",
+                group.steps.start,
+                group.steps.end - 1,
+                group.blocks,
+                locals.join(", ")
+            )?;
         }
         for (name, buffer) in &self.outputs {
             writeln!(f, "output {name} = {}", self.buffer(*buffer))?;

@@ -1,5 +1,6 @@
 //! The session: programs, their plans, the states and the arena they share.
 
+use crate::blocks::{self, Blocks};
 use crate::gemm::tiles::{self, Unit};
 use crate::jit::{self, Code, Compiled};
 use crate::matmul::Cut;
@@ -41,6 +42,7 @@ pub struct CpuBackend {
     pool: Arc<Pool>,
     isa: Isa,
     jit: bool,
+    blocks: bool,
     precision: Precision,
     /// The unit of tile registers that multiplies bfloat16.
     tiles: Option<Unit>,
@@ -56,6 +58,7 @@ impl CpuBackend {
             pool: Arc::new(Pool::new(threads)?),
             isa: Isa::detect(),
             jit: jit::available(),
+            blocks: true,
             precision: Precision::F32,
             tiles: tiles::detect(),
         })
@@ -109,6 +112,13 @@ impl CpuBackend {
         self
     }
 
+    /// The same backend with every step run as a whole before the next, for tests and comparisons.
+    #[must_use]
+    pub fn step_by_step(mut self) -> Self {
+        self.blocks = false;
+        self
+    }
+
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.pool.threads()
@@ -159,8 +169,11 @@ impl Backend for CpuBackend {
             pool: self.pool.clone(),
             isa: self.isa,
             jit: self.jit,
+            blocks: self.blocks,
             bf16: self.precision == Precision::Bf16,
             method: paths::method(self.precision, self.tiles),
+            locals: blocks::memory(self.pool.threads()),
+            local_pointers: vec![],
             packed: Memory::new(0),
             programs: vec![],
             states: BTreeMap::new(),
@@ -175,7 +188,7 @@ impl Backend for CpuBackend {
 }
 
 /// What is decided about a step when its program is loaded.
-enum Plan {
+pub(crate) enum Plan {
     Row(Box<RowPlan>, Option<Box<Compiled>>),
     Gemm(Cut),
     /// With operands rounded to bfloat16, and left and right exchanged if `true`.
@@ -185,10 +198,12 @@ enum Plan {
     None,
 }
 
-struct Loaded {
-    program: Program,
+pub(crate) struct Loaded {
+    pub(crate) program: Program,
     /// What was decided about each step.
-    plans: Vec<Plan>,
+    pub(crate) plans: Vec<Plan>,
+    /// For groups of steps that run block by block.
+    pub(crate) blocks: Option<Blocks>,
     /// Machine code that the plans call.
     _code: Option<Code>,
     /// Buffers of the fed inputs, by buffer.
@@ -207,10 +222,14 @@ struct CpuSession {
     pool: Arc<Pool>,
     isa: Isa,
     jit: bool,
+    blocks: bool,
     /// Operands of products are rounded to bfloat16.
     bf16: bool,
     /// How products are computed whose operands are packed before, if they are.
     method: Option<Method>,
+    /// Buffers that are local to a block, of each thread.
+    locals: Vec<Memory>,
+    local_pointers: Vec<Shared>,
     /// Packed operands that threads share.
     packed: Memory,
     programs: Vec<Loaded>,
@@ -374,7 +393,18 @@ impl Session for CpuSession {
                 _ => None,
             })
         };
-        grow(&mut self.arena, program.arena_len);
+        let blocks = match self.blocks {
+            true => Blocks::new(&program, &plans, threads),
+            false => None,
+        };
+        if blocks.is_some() {
+            grow(&mut self.arena, program.arena_len_in_blocks);
+            let len = blocks::local_len(&program);
+            self.locals.iter_mut().for_each(|l| grow(l, len));
+        } else {
+            grow(&mut self.arena, program.arena_len);
+        }
+        self.local_pointers = self.locals.iter().map(|l| Shared(l.pointer())).collect();
         let products = plans
             .iter()
             .any(|p| matches!(p, Plan::Gemm(_) | Plan::GemmBf16(..) | Plan::GemmPacked(..)));
@@ -407,6 +437,7 @@ impl Session for CpuSession {
             program,
             needs,
             plans,
+            blocks,
             _code: code,
             inputs,
             pointers,
@@ -459,7 +490,20 @@ impl Session for CpuSession {
         let mut times = self
             .profiling
             .then(|| std::mem::take(&mut self.programs[program.0].times));
+        let loaded = &mut self.programs[program.0];
+        let tables = loaded
+            .blocks
+            .as_mut()
+            .map_or(Shared(std::ptr::null_mut()), |b| {
+                b.begin(&loaded.pointers);
+                b.tables()
+            });
         let loaded = &self.programs[program.0];
+        let run = blocks::Run {
+            loaded,
+            tables,
+            locals: &self.local_pointers,
+        };
         let context = Context {
             pool: &self.pool,
             isa: self.isa,
@@ -472,7 +516,7 @@ impl Session for CpuSession {
         // SAFETY: every pointer was resolved above to memory of the length that the program says;
         // the compiler verified that kernels stay inside their buffers.
         self.pool
-            .enter(|| unsafe { steps(loaded, &context, times.as_deref_mut()) });
+            .enter(|| unsafe { steps(&run, &context, times.as_deref_mut()) });
         if let Some(times) = times {
             self.programs[program.0].times = times;
         }
@@ -537,7 +581,13 @@ impl Session for CpuSession {
             arena_bytes: bytes(&self.arena),
             state_bytes: self.states.values().map(|(m, _)| bytes(m)).sum(),
             input_bytes: inputs.chain(self.iotas.values()).map(bytes).sum(),
-            scratch_bytes: self.scratch.iter().chain([&self.partials]).map(bytes).sum(),
+            scratch_bytes: self
+                .scratch
+                .iter()
+                .chain(&self.locals)
+                .chain([&self.partials])
+                .map(bytes)
+                .sum(),
         }
     }
 }
@@ -580,10 +630,25 @@ fn needed_states(program: &Program) -> Vec<String> {
 
 /// # Safety
 /// The context's pointers are those of the program's buffers.
-unsafe fn steps(loaded: &Loaded, cx: &Context, mut times: Option<&mut [KernelTime]>) {
+unsafe fn steps(run: &blocks::Run, cx: &Context, mut times: Option<&mut [KernelTime]>) {
     let at = |id: usize| cx.buffers[id];
+    let loaded = run.loaded;
     let half = |id: usize| loaded.program.buffers[id].storage == Storage::Bf16;
+    let mut groups = match loaded.blocks {
+        Some(_) => loaded.program.groups.iter().peekable(),
+        None => [].iter().peekable(),
+    };
     for (number, step) in loaded.program.steps.iter().enumerate() {
+        if let Some(group) = groups.peek().filter(|g| number >= g.steps.start) {
+            if number == group.steps.start {
+                // SAFETY: the caller's promise.
+                unsafe { run.group(group, cx, times.as_deref_mut()) };
+            }
+            if number + 1 == group.steps.end {
+                groups.next();
+            }
+            continue;
+        }
         let start = times.is_some().then(Instant::now);
         // SAFETY: the caller's promise.
         unsafe {

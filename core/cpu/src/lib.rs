@@ -12,6 +12,7 @@
 
 mod backend;
 mod bf16;
+mod blocks;
 mod gemm;
 mod index;
 mod jit;

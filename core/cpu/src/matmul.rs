@@ -111,6 +111,16 @@ pub unsafe fn run(
     });
 }
 
+/// One batch of a product, on this thread.
+///
+/// # Safety
+/// As [`run`].
+pub unsafe fn batch(isa: Isa, scratch: Shared, gemm: &Gemm, batch: usize, buffers: [Shared; 3]) {
+    let product = part(gemm, batch, buffers, (0, gemm.m.size), (0, gemm.n.size));
+    // SAFETY: the caller's promise.
+    unsafe { product.run(isa, scratch.0) };
+}
+
 /// Offsets of batch number `batch`.
 pub fn offsets(levels: &[Level], batch: usize) -> [isize; 3] {
     let mut rest = batch;

@@ -261,29 +261,9 @@ pub unsafe fn run(
             let chunks = if gemm.flops() < 1e5 { 1 } else { chunks };
             pool.each(chunks, |chunk| {
                 for batch in batches * chunk / chunks..batches * (chunk + 1) / chunks {
-                    let batch = Batch::new(gemm, batch, buffers);
-                    let (m, n, k) = (gemm.m.size, gemm.n.size, gemm.k.size);
-                    let right = scratch[pool.index()].0.cast::<u32>();
-                    let left = right.wrapping_add(padded(gemm)[1] * pairs::pairs(k));
-                    // SAFETY: the caller's promise; the cut says that both operands fit.
-                    unsafe {
-                        pairs::pack(
-                            isa,
-                            batch.right(0, n, (0, k)),
-                            batch.half[1],
-                            TILE[1],
-                            right,
-                        );
-                        let (a, a_row) = batch.packed(isa, (0, m), (0, k), left);
-                        let packed = Packed {
-                            pairs: pairs::pairs(k),
-                            a,
-                            a_row,
-                            b: right,
-                            add: false,
-                        };
-                        batch.tiles(isa, (0, m), (0, n), packed);
-                    }
+                    let scratch = scratch[pool.index()];
+                    // SAFETY: the caller's promise.
+                    unsafe { self::batch(isa, scratch, gemm, batch, buffers) };
                 }
             });
         }
@@ -339,6 +319,31 @@ pub unsafe fn run(
                 }
             });
         }
+    }
+}
+
+/// One batch of a product that is cut by batches, on this thread.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn batch(isa: Isa, scratch: Shared, gemm: &Gemm, batch: usize, buffers: Buffers) {
+    let batch = Batch::new(gemm, batch, buffers);
+    let (m, n, k) = (gemm.m.size, gemm.n.size, gemm.k.size);
+    let right = scratch.0.cast::<u32>();
+    let left = right.wrapping_add(padded(gemm)[1] * pairs::pairs(k));
+    // SAFETY: the caller's promise; the cut says that both operands fit.
+    unsafe {
+        let block = batch.right(0, n, (0, k));
+        pairs::pack(isa, block, batch.half[1], TILE[1], right);
+        let (a, a_row) = batch.packed(isa, (0, m), (0, k), left);
+        let packed = Packed {
+            pairs: pairs::pairs(k),
+            a,
+            a_row,
+            b: right,
+            add: false,
+        };
+        batch.tiles(isa, (0, m), (0, n), packed);
     }
 }
 

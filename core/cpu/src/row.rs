@@ -11,6 +11,7 @@ use ablate_compiler::program::{Instr, Span, TileAccess};
 use ablate_random::Stream;
 
 /// What a kernel runs with.
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// Threads.
     pub pool: &'a Pool,
@@ -46,12 +47,32 @@ pub unsafe fn run(plan: &RowPlan, cx: &Context) {
                 rows: 0,
                 chunk,
             }
-            .chunk()
+            .chunk(plan.chunks[chunk])
         };
     };
     cx.pool.each(plan.chunks.len(), work);
     // SAFETY: the partial results were written above.
     unsafe { fold_partials(plan, cx) };
+}
+
+/// Runs some rows of a row kernel without accumulations, on this thread.
+///
+/// # Safety
+/// As [`run`].
+pub unsafe fn run_rows(plan: &RowPlan, cx: &Context, rows: (usize, usize)) {
+    let scratch = cx.scratch[cx.pool.index()];
+    // SAFETY: the caller's promise.
+    unsafe {
+        Tile {
+            plan,
+            cx,
+            scratch,
+            first: 0,
+            rows: 0,
+            chunk: 0,
+        }
+        .chunk(rows)
+    };
 }
 
 /// Folds the partial results of the chunks, in order.
@@ -93,9 +114,8 @@ struct Tile<'a> {
 impl Tile<'_> {
     /// # Safety
     /// As [`run`].
-    unsafe fn chunk(&mut self) {
+    unsafe fn chunk(&mut self, (from, to): (usize, usize)) {
         let plan = self.plan;
-        let (from, to) = plan.chunks[self.chunk];
         // What is the same in every row is made once.
         for id in 0..plan.kernel.instrs.len() {
             if matches!(plan.kernel.spans[id], Span::Scalar | Span::Column) {
@@ -260,7 +280,7 @@ impl Tile<'_> {
                 Span::Row => {
                     for row in 0..self.rows {
                         *out.add(row) = match strided::row_start(access, self.first + row) {
-                            Some(start) => (*source.offset(start)).wide(),
+                            Some(start) => (*source.wrapping_offset(start)).wide(),
                             None => 0.0,
                         };
                     }

@@ -104,30 +104,28 @@ fn fill_avx512(key: [u32; 2], step: u64, first: u64, out: &mut [f32]) {
     let lanes = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
     fill(first, out, |group, out| {
         // Eight blocks a vector, each word in the low half of a 64-bit lane: the multiplication wants
-        // it there and ignores the other half.
-        let eight = |from: u64| {
+        // it there and ignores the other half. Two vectors alternate: a round waits for the one before.
+        let start = |from: u64| {
             let c0 = _mm512_add_epi64(_mm512_set1_epi64(from as i64), lanes);
-            let mut c = [
-                c0,
-                wide((from >> 32) as u32),
-                wide(step as u32),
-                wide((step >> 32) as u32),
-            ];
-            for [k0, k1] in keys {
+            let upper = wide((from >> 32) as u32);
+            [c0, upper, wide(step as u32), wide((step >> 32) as u32)]
+        };
+        let mut pair = [start(group * 16), start(group * 16 + 8)];
+        for [k0, k1] in keys {
+            for c in &mut pair {
                 let p0 = _mm512_mul_epu32(c[0], wide(M0));
                 let p1 = _mm512_mul_epu32(c[2], wide(M1));
                 let (h0, h1) = (_mm512_srli_epi64::<32>(p0), _mm512_srli_epi64::<32>(p1));
                 // Exclusive or of three.
-                c = [
+                *c = [
                     _mm512_ternarylogic_epi64::<0x96>(h1, c[1], k0),
                     p1,
                     _mm512_ternarylogic_epi64::<0x96>(h0, c[3], k1),
                     p0,
                 ];
             }
-            c.map(|c| _mm512_cvtepi64_epi32(c))
-        };
-        let (low, high) = (eight(group * 16), eight(group * 16 + 8));
+        }
+        let [low, high] = pair.map(|c| c.map(|c| _mm512_cvtepi64_epi32(c)));
         for ((low, high), out) in low.into_iter().zip(high).zip(out.chunks_exact_mut(16)) {
             let words = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
             let upper = _mm512_cvtepi32_ps(_mm512_srli_epi32::<8>(words));

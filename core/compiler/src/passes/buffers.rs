@@ -2,16 +2,15 @@
 //!
 //! A value that a state takes on is written straight into the state where no later kernel reads the
 //! old one; else it is copied at the end. An operand that ends there lies in the state before, if nothing
-//! else does. All other values share one arena: two may overlap when their lifetimes do not.
+//! else does. All other values share one arena: two may overlap when their lifetimes do not. Buffers that
+//! are local to a block lie in the arena too, above or between the others, for devices that run step by step.
 
-use super::storage;
+use super::blocks::{self, same_position};
+use super::{replay, storage};
 use crate::ir::Ir;
-use crate::program::{
-    Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Step, Storage, TileAccess,
-};
+use crate::program::{Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Step, Storage};
 use crate::CompileError;
 use ablate_graph::ir::Phase;
-use std::collections::BTreeMap;
 
 /// Elements that every arena offset is a multiple of: one cache line.
 const ALIGN: usize = 16;
@@ -39,37 +38,29 @@ pub fn run(
     for (state, buffer) in assigned {
         assign(program, state, *buffer);
     }
-    let lives = lifetimes(program);
+    if activations == Storage::F32 {
+        blocks::run(program);
+    }
+    let local = blocks::locals(program);
+    let lives = lifetimes(program, &local);
     adopt(program, &lives);
     if activations == Storage::Bf16 {
         storage::run(program);
     }
-    let places = share(program, &lives);
-    place(program, &lives, &places);
-    verify(program, ir)
+    let places = share(program, &lives, &local);
+    place(program, &lives, &places, &local);
+    place_locals(program, &lives, &places);
+    replay::steps(program, ir)?;
+    replay::groups(program)
 }
 
 /// True when the kernel reads and writes the same positions tile by tile, so that its result may lie
 /// where its operand does.
-fn elementwise_on(kernel: &RowKernel, buffer: BufferId, full: bool) -> bool {
+pub fn elementwise_on(kernel: &RowKernel, buffer: BufferId, full: bool) -> bool {
     kernel.instrs.iter().all(|instr| match instr {
         Instr::Load { buffer: b, access } if *b == buffer => same_position(kernel, access, full),
         _ => true,
     })
-}
-
-fn same_position(kernel: &RowKernel, access: &TileAccess, full: bool) -> bool {
-    let axes = access.rows.iter().chain(&access.cols).copied().collect();
-    let access = crate::access::Access {
-        axes,
-        offset: access.offset,
-    };
-    let len = if full {
-        kernel.rows * kernel.cols
-    } else {
-        kernel.rows
-    };
-    access.is_dense() && access.len() == len
 }
 
 fn assign(program: &mut Program, state: &str, value: BufferId) {
@@ -128,13 +119,18 @@ fn assign(program: &mut Program, state: &str, value: BufferId) {
     });
 }
 
-/// First and last step that touches each arena buffer.
-fn lifetimes(program: &Program) -> Vec<Option<(usize, usize)>> {
+/// First and last step that touches each arena buffer. The blocks of a group run in any order, so what is
+/// not local to it is needed from its first step to its last.
+fn lifetimes(program: &Program, local: &[bool]) -> Vec<Option<(usize, usize)>> {
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; program.buffers.len()];
     for (step, s) in program.steps.iter().enumerate() {
+        let group = program.groups.iter().find(|g| g.steps.contains(&step));
         for buffer in s.kernel.reads().into_iter().chain(s.kernel.writes()) {
-            let life = lives[buffer].get_or_insert((step, step));
-            life.1 = step;
+            let (first, last) = match group {
+                Some(group) if !local[buffer] => (group.steps.start, group.steps.end - 1),
+                _ => (step, step),
+            };
+            lives[buffer].get_or_insert((first, last)).1 = last;
         }
     }
     for (_, buffer) in &program.outputs {
@@ -191,7 +187,7 @@ fn adopt(program: &mut Program, lives: &[Option<(usize, usize)>]) {
 
 /// For each buffer the one whose place it takes over: a kernel's result may lie where an operand did
 /// that nothing reads afterwards, if every element is read before its place is written.
-fn share(program: &mut Program, lives: &[Option<(usize, usize)>]) -> Vec<BufferId> {
+fn share(program: &mut Program, lives: &[Option<(usize, usize)>], local: &[bool]) -> Vec<BufferId> {
     let mut places: Vec<BufferId> = (0..program.buffers.len()).collect();
     let in_arena = |b: &Buffer| matches!(b.place, Place::Arena { .. });
     for (number, step) in program.steps.iter_mut().enumerate() {
@@ -211,6 +207,7 @@ fn share(program: &mut Program, lives: &[Option<(usize, usize)>]) -> Vec<BufferI
             let operand = kernel.instrs.iter().find_map(|instr| match instr {
                 Instr::Load { buffer, .. } => Some(*buffer).filter(|b| {
                     size(&program.buffers[*b]) == wanted
+                        && local[*b] == local[result]
                         && in_arena(&program.buffers[*b])
                         && lives[*b].is_some_and(|(_, to)| to == number)
                         && !taken.contains(b)
@@ -228,8 +225,48 @@ fn share(program: &mut Program, lives: &[Option<(usize, usize)>]) -> Vec<BufferI
     places
 }
 
-/// Largest first, each at the lowest offset where nothing that lives at the same time lies.
-fn place(program: &mut Program, lives: &[Option<(usize, usize)>], places: &[BufferId]) {
+/// A number of elements in use from one step to another.
+struct Request {
+    place: BufferId,
+    len: usize,
+    first: usize,
+    last: usize,
+    offset: usize,
+}
+
+/// Largest first, each at the lowest offset where nothing that lives at the same time lies, `placed`
+/// included; the elements used.
+fn fit(requests: Vec<Request>, placed: &mut Vec<Request>) -> usize {
+    let mut requests = requests;
+    requests.sort_by_key(|r| (std::cmp::Reverse(r.len), r.place));
+    for request in requests {
+        let len = padded(request.len);
+        let mut taken: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(|r| r.first <= request.last && request.first <= r.last)
+            .map(|r| (r.offset, r.offset + padded(r.len)))
+            .collect();
+        taken.sort_unstable();
+        let mut offset = 0;
+        for (start, end) in taken {
+            if start >= offset + len {
+                break;
+            }
+            offset = offset.max(end);
+        }
+        placed.push(Request { offset, ..request });
+    }
+    let ends = placed.iter().map(|r| r.offset + padded(r.len));
+    ends.max().unwrap_or(0)
+}
+
+/// Places in the arena: those of locals after all others, so that without them it is shorter.
+fn place(
+    program: &mut Program,
+    lives: &[Option<(usize, usize)>],
+    places: &[BufferId],
+    local: &[bool],
+) {
     // A place lives from the first of its buffers to the last.
     let mut spans: Vec<Option<(usize, usize)>> = vec![None; places.len()];
     for (buffer, life) in lives.iter().enumerate() {
@@ -242,32 +279,25 @@ fn place(program: &mut Program, lives: &[Option<(usize, usize)>], places: &[Buff
         let span = spans[places[buffer]].get_or_insert((*from, *to));
         *span = (span.0.min(*from), span.1.max(*to));
     }
-    let mut order: Vec<BufferId> = (0..spans.len()).filter(|&b| spans[b].is_some()).collect();
-    order.sort_by_key(|&b| (std::cmp::Reverse(program.buffers[b].words()), b));
-    let mut placed: Vec<(usize, usize, usize, usize)> = Vec::with_capacity(order.len());
+    let request = |place: BufferId| {
+        let (first, last) = spans[place]?;
+        let len = program.buffers[place].words();
+        Some(Request {
+            place,
+            len,
+            first,
+            last,
+            offset: 0,
+        })
+    };
+    let (inside, outside): (Vec<Request>, Vec<Request>) = (0..spans.len())
+        .filter_map(request)
+        .partition(|r| local[r.place]);
+    let mut placed = Vec::with_capacity(spans.len());
+    program.arena_len_in_blocks = fit(outside, &mut placed);
+    program.arena_len = fit(inside, &mut placed);
     let mut offsets = vec![0; spans.len()];
-    for buffer in order {
-        let Some((first, last)) = spans[buffer] else {
-            continue;
-        };
-        let len = padded(program.buffers[buffer].words());
-        let mut taken: Vec<(usize, usize)> = placed
-            .iter()
-            .filter(|(from, to, ..)| *from <= last && first <= *to)
-            .map(|(_, _, offset, len)| (*offset, offset + len))
-            .collect();
-        taken.sort_unstable();
-        let mut offset = 0;
-        for (start, end) in taken {
-            if start >= offset + len {
-                break;
-            }
-            offset = offset.max(end);
-        }
-        placed.push((first, last, offset, len));
-        offsets[buffer] = offset;
-        program.arena_len = program.arena_len.max(offset + len);
-    }
+    placed.iter().for_each(|r| offsets[r.place] = r.offset);
     for (buffer, place) in places.iter().enumerate() {
         if let Place::Arena { offset } = &mut program.buffers[buffer].place {
             *offset = offsets[*place];
@@ -275,93 +305,33 @@ fn place(program: &mut Program, lives: &[Option<(usize, usize)>], places: &[Buff
     }
 }
 
-/// Checks that everything read was written, and that nothing alive is overwritten.
-fn verify(program: &Program, ir: &Ir) -> Result<(), CompileError> {
-    let fail = |step: usize, reason: String| {
-        Err(CompileError::Invariant {
-            pass: "buffers",
-            node: step,
-            scope: program
-                .steps
-                .get(step)
-                .map_or_else(String::new, |s| s.scope.to_string()),
-            reason,
-        })
-    };
-    // Which buffer each arena element belongs to is tracked by interval: the last writer of each.
-    let mut owner: Vec<(usize, usize, BufferId)> = vec![];
-    // The last writer of each state; until there is one, the state has its old value.
-    let mut holder: BTreeMap<&str, BufferId> = BTreeMap::new();
-    for (number, step) in program.steps.iter().enumerate() {
-        for buffer in step.kernel.reads() {
-            if let Place::Arena { offset } = program.buffers[buffer].place {
-                let len = program.buffers[buffer].words();
-                if !owner.contains(&(offset, offset + len, buffer)) {
-                    return fail(
-                        number,
-                        format!("buffer {buffer} is read but was overwritten or never written"),
-                    );
-                }
-            }
-            if let Place::State(name) = &program.buffers[buffer].place {
-                if holder.get(&**name).is_some_and(|b| *b != buffer) {
-                    return fail(
-                        number,
-                        format!("state `{name}` is read after it was written"),
-                    );
-                }
+/// Places of locals in the memory of a block.
+fn place_locals(program: &mut Program, lives: &[Option<(usize, usize)>], places: &[BufferId]) {
+    for group in &mut program.groups {
+        let mut requests: Vec<Request> = vec![];
+        for local in &group.locals {
+            let Some((first, last)) = lives[local.buffer] else {
+                continue;
+            };
+            let place = places[local.buffer];
+            match requests.iter_mut().find(|r| r.place == place) {
+                Some(r) => (r.first, r.last) = (r.first.min(first), r.last.max(last)),
+                None => requests.push(Request {
+                    place,
+                    len: local.len,
+                    first,
+                    last,
+                    offset: 0,
+                }),
             }
         }
-        for buffer in step.kernel.writes() {
-            if let Place::State(name) = &program.buffers[buffer].place {
-                holder.insert(name, buffer);
-            }
-            if let Place::Arena { offset } = program.buffers[buffer].place {
-                let end = offset + program.buffers[buffer].words();
-                if end > program.arena_len {
-                    return fail(number, format!("buffer {buffer} lies outside the arena"));
-                }
-                let reads = step.kernel.reads();
-                // An operand may be overwritten in its very place, by a kernel that reads each element
-                // before it writes there.
-                let in_place = |from: usize, to: usize, operand: BufferId| {
-                    let Kernel::Row(kernel) = &step.kernel else {
-                        return false;
-                    };
-                    (from, to) == (offset, end)
-                        && program.buffers[operand].storage == program.buffers[buffer].storage
-                        && kernel.stores.iter().any(|s| {
-                            s.buffer == buffer
-                                && s.in_place
-                                && elementwise_on(kernel, operand, s.full)
-                        })
-                };
-                let overlap = owner.iter().any(|(s, e, b)| {
-                    *s < end && offset < *e && reads.contains(b) && !in_place(*s, *e, *b)
-                });
-                if overlap {
-                    return fail(number, format!("buffer {buffer} overwrites an operand"));
-                }
-                owner.retain(|(s, e, _)| *e <= offset || end <= *s);
-                owner.push((offset, end, buffer));
-            }
+        let mut placed = vec![];
+        group.local_len = fit(requests, &mut placed);
+        for local in &mut group.locals {
+            let place = placed.iter().find(|r| r.place == places[local.buffer]);
+            local.offset = place.map_or(0, |r| r.offset);
         }
     }
-    for (name, buffer) in &program.outputs {
-        if let Place::Arena { offset } = program.buffers[*buffer].place {
-            let end = offset + program.buffers[*buffer].words();
-            if !owner.contains(&(offset, end, *buffer)) {
-                return fail(
-                    program.steps.len(),
-                    format!("output `{name}` does not survive the run"),
-                );
-            }
-        }
-    }
-    if program.outputs.len() != ir.outputs.len() {
-        return fail(program.steps.len(), "an output was lost".into());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

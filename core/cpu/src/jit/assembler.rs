@@ -111,6 +111,10 @@ pub struct Assembler {
     code: Vec<u8>,
     labels: Vec<Option<usize>>,
     jumps: Vec<(usize, Label)>,
+    /// Where instructions start, but for those that need the one before them to stay there.
+    starts: Vec<usize>,
+    /// The next instruction uses the pointer that was just loaded.
+    glued: bool,
 }
 
 impl Assembler {
@@ -134,6 +138,49 @@ impl Assembler {
     /// Places a label here.
     pub fn place(&mut self, label: Label) {
         self.labels[label.0] = Some(self.code.len());
+    }
+
+    /// The end of the code so far.
+    pub fn here(&self) -> usize {
+        self.code.len()
+    }
+
+    /// Forgets what was appended from here on.
+    pub fn forget(&mut self, from: usize) {
+        self.code.truncate(from);
+        self.starts.retain(|s| *s < from);
+    }
+
+    /// Takes away what was appended from here on, instruction by instruction. There must be neither
+    /// jumps nor labels in it.
+    pub fn cut(&mut self, from: usize) -> Vec<Vec<u8>> {
+        let later = self.starts.iter().copied().filter(|s| *s > from);
+        let starts: Vec<usize> = std::iter::once(from)
+            .chain(later)
+            .chain([self.code.len()])
+            .collect();
+        let parts = starts.windows(2).map(|w| self.code[w[0]..w[1]].to_vec());
+        let parts = parts.collect();
+        self.forget(from);
+        parts
+    }
+
+    /// Appends several sequences, an instruction of each in turn: the processor starts instructions of a
+    /// few dozen that wait, and one sequence alone is a chain in which each waits for the one before.
+    pub fn weave(&mut self, sequences: &[Vec<Vec<u8>>]) {
+        let longest = sequences.iter().map(Vec::len).max().unwrap_or(0);
+        for i in 0..longest {
+            for instruction in sequences.iter().filter_map(|s| s.get(i)) {
+                self.starts.push(self.code.len());
+                self.code.extend_from_slice(instruction);
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        if !std::mem::take(&mut self.glued) {
+            self.starts.push(self.code.len());
+        }
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -164,6 +211,7 @@ impl Assembler {
             Operand::Broadcast(a) => (a.base.0 >> 3 & 1, a.index.map_or(0, |i| i.0 >> 3 & 1), 1),
         };
         let inverted = |bit: u8, at: u8| (bit & 1 ^ 1) << at;
+        self.start();
         self.bytes(&[
             0x62,
             inverted(reg >> 3, 7) | inverted(x, 6) | inverted(b, 5) | inverted(reg >> 4, 4) | op.0,
@@ -271,6 +319,7 @@ impl Assembler {
     /// `dst = a | b` of masks.
     pub fn mask_or(&mut self, dst: Mask, a: Mask, b: Mask) {
         // VEX.L1.0F.W0 45 /r
+        self.start();
         self.bytes(&[
             0xc5,
             (!a.0 & 15) << 3 | 4 | 0x80,
@@ -285,10 +334,12 @@ impl Assembler {
         self.bytes(&[0xc5, 0xf8, 0x92, 0xc0 | dst.0 << 3 | from.0]);
     }
 
-    /// Loads a pointer.
+    /// Loads a pointer, for the next instruction.
     pub fn load_pointer(&mut self, dst: Gpr, from: Address) {
+        self.start();
         self.bytes(&[0x48 | (dst.0 >> 3) << 2 | from.base.0 >> 3, 0x8b]);
         self.memory(dst.0, from);
+        self.glued = true;
     }
 
     /// `dst = a` of 64-bit registers.

@@ -3,9 +3,10 @@
 //! Owns: registers, and the instructions that each operation becomes. Must not know: buffers, rows.
 //!
 //! The function gets the pointers of the row, the numbers (one for each instruction of the kernel, then
-//! constants of the mathematical functions) and twice the columns of the row. A loop handles 64 columns at a
-//! time, as four vectors one after the other, each with its own partial result of every reduction:
-//! the 64 lanes that the interpreter sums in.
+//! constants of the mathematical functions) and the bytes of the row. A loop handles 64 columns at a
+//! time, as four vectors, each with its own partial result of every reduction: the 64 lanes that the
+//! interpreter sums in. The instructions of the four, or of two and two, alternate as far as there are
+//! registers.
 
 mod functions;
 
@@ -83,6 +84,8 @@ pub fn function(kernel: &RowKernel, schedule: &Schedule, asm: &mut Assembler) ->
         place: vec![None; kernel.instrs.len()],
         tail: ALL,
         displacement: 0,
+        lane: 0,
+        woven: 1,
     };
     for part in &schedule.loops {
         emitter.free = (0..32).rev().map(Zmm).collect();
@@ -106,6 +109,9 @@ struct Emitter<'a> {
     tail: Mask,
     /// The vector within the turn, in the unit of the column register.
     displacement: i32,
+    /// Number of the vector among those that alternate, and how many do.
+    lane: u8,
+    woven: u8,
 }
 
 impl Emitter<'_> {
@@ -115,6 +121,16 @@ impl Emitter<'_> {
 
     fn give(&mut self, register: Zmm) {
         self.free.push(register);
+    }
+
+    /// A mask register for a comparison.
+    fn mask(&self) -> Mask {
+        Mask(2 + self.lane)
+    }
+
+    /// A second one; there are not enough for four vectors.
+    fn second_mask(&self) -> Option<Mask> {
+        (self.woven <= 2).then_some(Mask(6 + self.lane))
     }
 
     fn slot(&self, number: usize) -> Address {
@@ -231,10 +247,7 @@ impl Emitter<'_> {
         asm.clear(zero);
         asm.compare_registers(RAX, zero);
         asm.jump_less_equal(tail);
-        for j in 0..4 {
-            self.displacement = j * VECTOR;
-            self.body(part, &sums, j as usize, ALL)?;
-        }
+        self.turn(part, &sums)?;
         self.asm.add_value(RCX, TURN);
         self.asm.copy(RAX, RDX);
         self.asm.compare_registers(RAX, RCX);
@@ -263,6 +276,44 @@ impl Emitter<'_> {
             let to = self.slot(id);
             self.asm.store_one(to, lanes[0]);
             lanes.into_iter().for_each(|lane| self.give(lane));
+        }
+        Some(())
+    }
+
+    /// Four vectors, as many of them at once as there are registers for.
+    fn turn(&mut self, part: &Loop, sums: &[(ValueId, Reduction, [Zmm; 4])]) -> Option<()> {
+        let free = self.free.clone();
+        let start = self.asm.here();
+        let done = [4, 2, 1].into_iter().find(|woven| {
+            self.asm.forget(start);
+            self.vectors(part, sums, *woven, &free).is_some()
+        });
+        (self.free, self.lane, self.woven) = (free, 0, 1);
+        done.map(|_| ())
+    }
+
+    /// Four vectors, `woven` at once.
+    fn vectors(
+        &mut self,
+        part: &Loop,
+        sums: &[(ValueId, Reduction, [Zmm; 4])],
+        woven: u8,
+        free: &[Zmm],
+    ) -> Option<()> {
+        self.woven = woven;
+        for first in (0..4).step_by(usize::from(woven)) {
+            let mut sequences = vec![];
+            for lane in 0..woven {
+                let start = self.asm.here();
+                let vector = first + usize::from(lane);
+                let own = free.iter().skip(lane.into()).step_by(woven.into());
+                self.free = own.copied().collect();
+                self.lane = lane;
+                self.displacement = vector as i32 * VECTOR;
+                self.body(part, sums, vector, ALL)?;
+                sequences.push(self.asm.cut(start));
+            }
+            self.asm.weave(&sequences);
         }
         Some(())
     }
@@ -493,7 +544,7 @@ impl Emitter<'_> {
                     Binary::Equal => compare::EQUAL,
                     _ => compare::LESS,
                 };
-                let mask = Mask(2);
+                let mask = self.mask();
                 self.asm.compare(mask, comparison, a, b);
                 let one = self.constant_register(ONE)?;
                 self.asm.select(dst, mask, one);

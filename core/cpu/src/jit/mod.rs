@@ -15,7 +15,7 @@ mod run;
 mod schedule;
 
 pub use code::Code;
-pub use run::{run, Compiled};
+pub use run::{run, run_rows, Compiled};
 
 use crate::plan::RowPlan;
 

@@ -99,17 +99,7 @@ pub unsafe fn run(plan: &RowPlan, compiled: &Compiled, cx: &Context) {
         return;
     };
     cx.pool.each(plan.chunks.len(), |chunk| {
-        let numbers = cx.scratch[cx.pool.index()].0;
-        let pointers = numbers.wrapping_add(compiled.numbers_len());
-        let call = Call {
-            plan,
-            compiled,
-            cx,
-            chunk,
-            numbers,
-            pointers: pointers.cast(),
-            rows: pointers.wrapping_add(compiled.pointers_len()),
-        };
+        let call = Call::new(plan, compiled, cx, chunk, plan.chunks[chunk]);
         // SAFETY: the caller's promise; chunks write disjoint rows and partial results.
         unsafe { call.chunk(function) };
     });
@@ -117,23 +107,57 @@ pub unsafe fn run(plan: &RowPlan, compiled: &Compiled, cx: &Context) {
     unsafe { fold_partials(plan, cx) };
 }
 
+/// Runs some rows of a row kernel without accumulations, on this thread.
+///
+/// # Safety
+/// As [`run`].
+pub unsafe fn run_rows(plan: &RowPlan, compiled: &Compiled, cx: &Context, range: (usize, usize)) {
+    if let Some(function) = compiled.function {
+        // SAFETY: the caller's promise.
+        unsafe { Call::new(plan, compiled, cx, 0, range).chunk(function) };
+    }
+}
+
 struct Call<'a> {
     plan: &'a RowPlan,
     compiled: &'a Compiled,
     cx: &'a Context<'a>,
     chunk: usize,
+    /// First and one past the last row.
+    range: (usize, usize),
     numbers: *mut f32,
     pointers: *mut *mut f32,
     rows: *mut f32,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    fn new(
+        plan: &'a RowPlan,
+        compiled: &'a Compiled,
+        cx: &'a Context<'a>,
+        chunk: usize,
+        range: (usize, usize),
+    ) -> Self {
+        let numbers = cx.scratch[cx.pool.index()].0;
+        let pointers = numbers.wrapping_add(compiled.numbers_len());
+        Call {
+            plan,
+            compiled,
+            cx,
+            chunk,
+            range,
+            numbers,
+            pointers: pointers.cast(),
+            rows: pointers.wrapping_add(compiled.pointers_len()),
+        }
+    }
+
     /// # Safety
     /// As [`run`].
     unsafe fn chunk(&self, function: Function) {
         let (plan, schedule) = (self.plan, &self.compiled.schedule);
         let kernel = &plan.kernel;
-        let (from, to) = plan.chunks[self.chunk];
+        let (from, to) = self.range;
         // SAFETY: the caller's promise, everywhere below.
         unsafe {
             let constants = self.numbers.add(kernel.instrs.len());
@@ -274,7 +298,7 @@ impl Call<'_> {
     /// # Safety
     /// As [`run`]; `block` is the stream's scratch memory.
     unsafe fn draw(&self, stream: Stream, row: usize, count: usize, block: *mut f32) -> *mut f32 {
-        let (from, to) = self.plan.chunks[self.chunk];
+        let (from, to) = self.range;
         let step = self.cx.key.step;
         // SAFETY: the caller's promise, everywhere below.
         unsafe {
@@ -345,7 +369,7 @@ impl Call<'_> {
         // SAFETY: the caller's promise, everywhere below.
         unsafe {
             for store in kernel.stores.iter().filter(|s| !s.full) {
-                *self.buffer(store.buffer).add(row) = *self.numbers.add(store.value);
+                *self.buffer(store.buffer).wrapping_add(row) = *self.numbers.add(store.value);
             }
             for (acc, at) in kernel.accumulates.iter().zip(&self.plan.partials) {
                 let Accumulate {

@@ -4,7 +4,7 @@
 //! Must not know: loops, where values lie.
 
 use super::{Emitter, EXP2, LOG2, ONE, ZERO};
-use crate::jit::assembler::{compare, ops, Mask, Operand, Zmm, ALL};
+use crate::jit::assembler::{compare, ops, Operand, Zmm, ALL};
 use ablate_compiler::ir::{Reduction, Unary};
 
 impl Emitter<'_> {
@@ -56,7 +56,7 @@ impl Emitter<'_> {
     /// [`crate::math::log2`], step for step.
     fn log2(&mut self, x: Zmm) -> Option<()> {
         let r = Operand::Register;
-        let (small, any) = (Mask(2), Mask(3));
+        let (small, any) = (self.mask(), self.second_mask()?);
         let (y, bias, f) = (self.take()?, self.take()?, self.take()?);
         // Subnormals are scaled up first.
         let least = self.constant(8);
@@ -123,7 +123,7 @@ impl Emitter<'_> {
                     self.asm
                         .binary_masked(ops::BLEND, rival, mask, sum, Operand::Register(x));
                 }
-                self.greater(sum, rival);
+                self.greater(sum, rival)?;
                 self.give(rival);
             }
         }
@@ -131,8 +131,8 @@ impl Emitter<'_> {
     }
 
     /// `a = the greater of a and b`; a NaN stays, as in [`crate::vector::greater`].
-    fn greater(&mut self, a: Zmm, b: Zmm) {
-        let (above, nan) = (Mask(2), Mask(3));
+    fn greater(&mut self, a: Zmm, b: Zmm) -> Option<()> {
+        let (above, nan) = (self.mask(), self.second_mask()?);
         self.asm
             .compare(above, compare::GREATER, a, Operand::Register(b));
         self.asm
@@ -140,17 +140,21 @@ impl Emitter<'_> {
         self.asm.mask_or(above, above, nan);
         self.asm
             .binary_masked(ops::BLEND, a, above, b, Operand::Register(a));
+        Some(())
     }
 
     /// The 64 lanes of a reduction to the first: halves added to halves, as the interpreter does.
     pub(super) fn fold(&mut self, op: Reduction, [a, b, c, d]: [Zmm; 4]) -> Option<()> {
-        let join = |e: &mut Self, x: Zmm, y: Zmm| match op {
-            Reduction::Sum => e.asm.binary(ops::ADD, x, x, Operand::Register(y)),
-            Reduction::Max => e.greater(x, y),
+        let join = |e: &mut Self, x: Zmm, y: Zmm| {
+            match op {
+                Reduction::Sum => e.asm.binary(ops::ADD, x, x, Operand::Register(y)),
+                Reduction::Max => e.greater(x, y)?,
+            }
+            Some(())
         };
-        join(self, a, c);
-        join(self, b, d);
-        join(self, a, b);
+        join(self, a, c)?;
+        join(self, b, d)?;
+        join(self, a, b)?;
         for (op, lanes) in [
             (ops::SHUFFLE_LANES, 0x4e),
             (ops::SHUFFLE_LANES, 0xb1),
@@ -158,7 +162,7 @@ impl Emitter<'_> {
             (ops::SHUFFLE, 0xb1),
         ] {
             self.asm.immediate(op, b, a, Operand::Register(a), lanes);
-            join(self, a, b);
+            join(self, a, b)?;
         }
         Some(())
     }
