@@ -41,7 +41,9 @@ pub fn installed() -> Option<&'static Nvrtc> {
     }
 }
 
-fn cache() -> PathBuf {
+/// The folder for what tests fetch and make once per machine: `$XDG_CACHE_HOME/ablate`, or the same
+/// under `~/.cache`.
+pub fn cache() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
