@@ -11,6 +11,7 @@
 //! Recipes are tiny and train for seconds (the quickstart's baseline, for half a minute at most); each test works in a temporary folder of its own.
 
 mod choices;
+mod cuda;
 mod doors;
 mod learns;
 mod look;

@@ -23,7 +23,7 @@ mod trial;
 
 pub use batches::{TrialBatches, EVALUATION_SEED};
 pub use data::{CorpusFacts, DataSet, DataStore};
-pub use device::{default_threads, open as open_device, reference, why_no_gpu};
+pub use device::{default_threads, describe_gpu, open as open_device, reference};
 pub use error::{ExperimentError, Result};
 pub use events::{Event, Progress, Silent};
 pub use plugins::Plugins;

@@ -1,15 +1,13 @@
-//! Programs as lists of launches for people: how each kernel is launched, what it uses, moves and computes, and
+//! Programs as lists of launches: how each kernel is launched, what it uses, moves and computes, and
 //! the least time that it can take.
 //!
 //! Owns: equal launches as one entry, estimates from data sheets. Must not know: any device, any library; what
 //! a program is for.
 
 pub mod roofline;
-mod text;
-
-pub use text::{kernel_text, registers_text, step_text, Registers};
 
 use crate::print::{print, KernelSource, LibraryProduct, Printed, Work};
+use crate::Precision;
 use ablate_compiler::Program;
 use roofline::Cost;
 use std::sync::Arc;
@@ -132,7 +130,7 @@ impl Listing {
     }
 
     /// Seconds that one run takes at least, one launch after another; launching itself costs nothing.
-    pub fn seconds(&self, device: &roofline::DataSheet, products: roofline::Products) -> f64 {
+    pub fn seconds(&self, device: &roofline::DataSheet, products: Precision) -> f64 {
         let kernels = self.kernels.iter().map(|l| (l.cost(), l.launches));
         let calls = self.products.iter().map(|p| (p.cost, p.products));
         let copies = Cost {

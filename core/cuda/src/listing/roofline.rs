@@ -3,6 +3,8 @@
 //! Roofline model (Williams, Waterman, Patterson, "Roofline", 2009): work takes as long as its bytes at full
 //! memory bandwidth, or its operations at full rate, whichever is longer. Nothing here is measured.
 
+use crate::Precision;
+
 /// What a data sheet says of a device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DataSheet {
@@ -43,31 +45,6 @@ pub const H100: DataSheet = DataSheet {
 /// The devices of an estimate.
 pub const DEVICES: [DataSheet; 2] = [A100, H100];
 
-/// Arithmetic of matrix products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Products {
-    /// Single precision, no tensor cores.
-    F32,
-    /// Operands rounded to TF32.
-    Tf32,
-    /// Operands rounded to bfloat16; they stay in f32 in memory.
-    Bf16,
-}
-
-impl Products {
-    /// All, slowest first.
-    pub const ALL: [Products; 3] = [Products::F32, Products::Tf32, Products::Bf16];
-
-    /// For people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Products::F32 => "f32",
-            Products::Tf32 => "TF32",
-            Products::Bf16 => "bf16",
-        }
-    }
-}
-
 /// What a launch must move and compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
@@ -80,12 +57,13 @@ pub struct Cost {
 }
 
 impl DataSheet {
-    /// Seconds that work takes at least.
-    pub fn seconds(&self, cost: &Cost, products: Products) -> f64 {
+    /// Seconds that work takes at least, with matrix products in this precision. Whatever that is, operands
+    /// stay in single precision in memory.
+    pub fn seconds(&self, cost: &Cost, products: Precision) -> f64 {
         let rate = match products {
-            Products::F32 => self.f32_flops,
-            Products::Tf32 => self.tf32_flops,
-            Products::Bf16 => self.bf16_flops,
+            Precision::F32 => self.f32_flops,
+            Precision::Tf32 => self.tf32_flops,
+            Precision::Bf16 => self.bf16_flops,
         };
         let compute = cost.flops / self.f32_flops + cost.product_flops / rate;
         compute.max(cost.bytes / self.bytes_per_s)
@@ -104,15 +82,15 @@ mod tests {
             flops: 1e6,
             product_flops: 0.0,
         };
-        assert_eq!(A100.seconds(&cost, Products::F32), 1e-3);
+        assert_eq!(A100.seconds(&cost, Precision::F32), 1e-3);
         // 156 GFLOP: 8 ms in f32, 1 ms in TF32, and in bf16 the bytes are what takes long.
         cost = Cost {
             bytes: 1555e6,
             flops: 0.0,
             product_flops: 156e9,
         };
-        assert_eq!(A100.seconds(&cost, Products::F32), 8e-3);
-        assert_eq!(A100.seconds(&cost, Products::Tf32), 1e-3);
-        assert_eq!(A100.seconds(&cost, Products::Bf16), 1e-3);
+        assert_eq!(A100.seconds(&cost, Precision::F32), 8e-3);
+        assert_eq!(A100.seconds(&cost, Precision::Tf32), 1e-3);
+        assert_eq!(A100.seconds(&cost, Precision::Bf16), 1e-3);
     }
 }

@@ -67,6 +67,10 @@ pub fn library(gemm: &Gemm, [a, b, c]: [BufferId; 3]) -> Option<LibraryProduct> 
         Some((false, first, second, c.1))
     };
     let (swap, first, second, leading) = exchanged.or_else(straight)?;
+    let fits = |size: usize| i32::try_from(size).is_ok();
+    if ![m.size, n.size, k.size].into_iter().all(fits) || !gemm.batch.iter().all(|l| fits(l.size)) {
+        return None;
+    }
     let order = |level: &Level| match swap {
         true => [level.b, level.a, level.c],
         false => [level.a, level.b, level.c],

@@ -704,21 +704,8 @@ impl<'a> Printer<'a> {
     fn finish(mut self) -> KernelSource {
         self.team();
         let block = self.shape.lanes > 32;
-        for id in 0..self.kernel.instrs.len() {
-            if self.kernel.spans[id] != Span::Scalar || !self.analysis.live[id] {
-                continue;
-            }
-            match self.kernel.instrs[id].clone() {
-                Instr::Constant(_) => {}
-                Instr::Load { buffer, access } => {
-                    let buffer = self.buffer(buffer);
-                    self.line(format!("const float v{id} = {buffer}[{}];", access.offset));
-                }
-                instr => {
-                    let expression = self.expression(&instr);
-                    self.line(format!("const float v{id} = {expression};"));
-                }
-            }
+        if self.kernel.rows > 1 {
+            self.scalars();
         }
         self.open_accumulates();
         let many = self.shape.rows_per_team > 1;
@@ -741,6 +728,10 @@ impl<'a> Printer<'a> {
                 false => format!("if (team < {}) {{", self.shape.row_teams),
             });
         }
+        if self.kernel.rows == 1 {
+            // Such a number may be overwritten by this very team: no other thread may read it.
+            self.scalars();
+        }
         self.one_row();
         if many && block && self.has_reductions() {
             // The next row writes to the same shared memory.
@@ -749,6 +740,26 @@ impl<'a> Printer<'a> {
         self.line("}");
         self.close_accumulates();
         self.assemble()
+    }
+
+    /// Values that are one number for the whole kernel.
+    fn scalars(&mut self) {
+        for id in 0..self.kernel.instrs.len() {
+            if self.kernel.spans[id] != Span::Scalar || !self.analysis.live[id] {
+                continue;
+            }
+            match self.kernel.instrs[id].clone() {
+                Instr::Constant(_) => {}
+                Instr::Load { buffer, access } => {
+                    let buffer = self.buffer(buffer);
+                    self.line(format!("const float v{id} = {buffer}[{}];", access.offset));
+                }
+                instr => {
+                    let expression = self.expression(&instr);
+                    self.line(format!("const float v{id} = {expression};"));
+                }
+            }
+        }
     }
 
     fn has_reductions(&self) -> bool {

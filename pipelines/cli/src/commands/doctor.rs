@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ablate_experiment::{default_threads, environment, open_device, why_no_gpu, Plugins};
+use ablate_experiment::{default_threads, describe_gpu, environment, open_device, Plugins};
 use ablate_recipe::{Device, Precision};
 
 use super::{print, Failure, Outcome};
@@ -14,6 +14,10 @@ pub fn doctor() -> Outcome {
     let device = match open_device(Device::Auto, Precision::F32, 0) {
         Ok(backend) => backend.description(),
         Err(error) => format!("none: {error}"),
+    };
+    let gpu = match describe_gpu() {
+        Ok(gpu) => gpu,
+        Err(reason) => format!("none: {reason}"),
     };
     let plugins = match Plugins::built_in() {
         Ok(plugins) => plugins.list().len().to_string(),
@@ -28,7 +32,7 @@ cpu            {}
 cpu features   {}
 threads        {} of {} cores
 device         {device}
-gpu            none: {}
+gpu            {gpu}
 plugins        {plugins} built in
 plugin search  the paths under `plugins:` in the recipe (as written, then beside the recipe); no other folder is searched
 git            {git}
@@ -40,7 +44,6 @@ git            {git}
         e.cpu_features.join(" "),
         e.threads,
         e.cores,
-        why_no_gpu(),
     ))?;
     Ok(exit::OK)
 }

@@ -24,6 +24,9 @@ const SIZES: [(&str, usize); 3] = [("base", 128), ("base", 512), ("large", 512)]
 /// All kernels by name.
 pub fn kernels() -> BTreeMap<String, KernelSource> {
     let mut found = Found::default();
+    // Recipes name their data from there.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::env::set_current_dir(root).expect("the repository");
     for path in recipes() {
         let loaded = load(&path, &[], &catalog()).unwrap_or_else(|e| panic!("{e}"));
         for arm in &loaded.arms {
@@ -38,9 +41,7 @@ pub fn kernels() -> BTreeMap<String, KernelSource> {
 
 /// The example pipelines of the repository.
 fn recipes() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines");
-    let entries =
-        std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let entries = std::fs::read_dir("pipelines").expect("a folder");
     let paths = entries.map(|e| e.expect("an entry").path());
     let mut recipes: Vec<PathBuf> = paths
         .filter(|path| path.extension().is_some_and(|e| e == "yaml"))

@@ -1,0 +1,499 @@
+//! A loaded program: its work in order, what it is fed from, what it is read back to.
+//!
+//! Owns: launches with their addresses, staging memory, the captured graph. Must not know: states of other
+//! programs, feeds by value.
+
+use crate::device::{Device, Event, Stream};
+use crate::error::{CudaError, Named};
+use crate::memory::{Memory, Pinned};
+use crate::modules::Modules;
+use crate::print::{self, Argument, LibraryProduct, Printed, Work};
+use crate::products::Products;
+use ablate_compiler::program::Place;
+use ablate_compiler::{KernelTime, Program};
+use ablate_graph::RandomKey;
+use cudarc::driver::result as cu;
+use cudarc::driver::sys;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+/// Elements that every input begins at a multiple of: 256 bytes, as allocations do.
+const ALIGN: usize = 64;
+/// Words of a random stream's record: key, step.
+const RECORD: usize = 4;
+
+/// One piece of work with its addresses.
+#[derive(Debug)]
+pub enum Launch {
+    /// A kernel.
+    Kernel {
+        /// The kernel.
+        function: sys::CUfunction,
+        /// Blocks.
+        grid: u32,
+        /// Threads of a block.
+        block: u32,
+        /// Addresses that it is given.
+        arguments: Vec<u64>,
+    },
+    /// A matrix product.
+    Product(LibraryProduct, [u64; 3]),
+    /// A copy on the device.
+    Copy {
+        /// Source.
+        from: u64,
+        /// Destination.
+        to: u64,
+        /// Bytes.
+        bytes: usize,
+    },
+}
+
+/// A captured run.
+#[derive(Debug)]
+struct Graph(sys::CUgraphExec);
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: instantiated once; launched work goes on without it.
+        let _ = unsafe { cu::graph::exec_destroy(self.0) };
+    }
+}
+
+/// What is sent to the device for a run: two copies, so that one can be filled while the other is read.
+#[derive(Debug)]
+struct Staging {
+    memory: Pinned,
+    sent: Event,
+}
+
+/// A program on the device.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it does.
+    pub program: Program,
+    /// States that must be set before a run.
+    pub needs: Vec<String>,
+    /// What each step costs, and took while profiling was on.
+    pub times: Vec<KernelTime>,
+    printed: Printed,
+    /// Launches by step; made when addresses change.
+    launches: Vec<Vec<Launch>>,
+    graph: Option<Graph>,
+    /// Runs since addresses changed.
+    runs: usize,
+    /// Names of random streams, in the order of their records.
+    streams: Vec<String>,
+    /// First element of each input in `feed`, by buffer.
+    inputs: BTreeMap<usize, usize>,
+    feed: Memory,
+    staging: [Staging; 2],
+    turn: usize,
+    /// First element of each output in `results`, and its length, by name.
+    outputs: BTreeMap<String, (usize, usize)>,
+    results: Pinned,
+    done: Event,
+    pending: Cell<bool>,
+    marks: Vec<Event>,
+}
+
+/// Where a session keeps what programs share.
+pub struct Places<'a> {
+    /// The arena.
+    pub arena: u64,
+    /// Scratch memory of the kernels.
+    pub scratch: u64,
+    /// States by name.
+    pub states: &'a dyn Fn(&str) -> u64,
+    /// `0, 1, 2, ..` by length.
+    pub iotas: &'a dyn Fn(usize) -> u64,
+}
+
+impl Loaded {
+    /// Prepares a program. The device must be current.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn new(program: Program) -> Result<Self, CudaError> {
+        let printed = print::print(&program);
+        let mut streams: Vec<String> = vec![];
+        for argument in printed.kernels().flat_map(|k| &k.arguments) {
+            if let Argument::Stream(name) = argument {
+                if !streams.contains(name) {
+                    streams.push(name.clone());
+                }
+            }
+        }
+        let mut feed = (streams.len() * RECORD).next_multiple_of(ALIGN);
+        let mut inputs = BTreeMap::new();
+        for (id, buffer) in program.buffers.iter().enumerate() {
+            if matches!(buffer.place, Place::Input { .. }) {
+                inputs.insert(id, feed);
+                feed += buffer.len.next_multiple_of(ALIGN);
+            }
+        }
+        let mut results = 0;
+        let mut outputs = BTreeMap::new();
+        for (name, id) in &program.outputs {
+            let len = program.buffers[*id].len;
+            outputs.insert(name.clone(), (results, len));
+            results += len;
+        }
+        let staging = || -> Result<Staging, CudaError> {
+            Ok(Staging {
+                memory: Pinned::new(feed)?,
+                sent: Event::new(false)?,
+            })
+        };
+        Ok(Loaded {
+            needs: needed_states(&program),
+            times: program.kernel_times(),
+            printed,
+            launches: vec![],
+            graph: None,
+            runs: 0,
+            streams,
+            inputs,
+            feed: Memory::new(feed, "the inputs of a program")?,
+            staging: [staging()?, staging()?],
+            turn: 0,
+            outputs,
+            results: Pinned::new(results)?,
+            done: Event::new(false)?,
+            pending: Cell::new(false),
+            marks: vec![],
+            program,
+        })
+    }
+
+    /// The printed kernels.
+    pub fn printed(&self) -> &Printed {
+        &self.printed
+    }
+
+    /// Bytes on the device that belong to this program alone.
+    pub fn input_bytes(&self) -> u64 {
+        (self.feed.len() * size_of::<f32>()) as u64
+    }
+
+    /// Forgets addresses and the graph that holds them.
+    pub fn forget(&mut self) {
+        self.launches.clear();
+        self.graph = None;
+        self.runs = 0;
+    }
+
+    /// The memory of the next run's inputs, free to be filled, with each input's place.
+    ///
+    /// # Errors
+    /// Work that used it failed.
+    pub fn next_inputs(
+        &mut self,
+    ) -> Result<(&Program, &BTreeMap<usize, usize>, &mut [f32]), CudaError> {
+        self.turn = 1 - self.turn;
+        let staging = &mut self.staging[self.turn];
+        staging.sent.wait()?;
+        Ok((&self.program, &self.inputs, staging.memory.as_mut_slice()))
+    }
+
+    /// Writes keys and step of the random streams beside the inputs.
+    pub fn set_key(&mut self, key: RandomKey) {
+        let records = self.staging[self.turn].memory.as_mut_slice();
+        for (name, record) in self.streams.iter().zip(records.chunks_exact_mut(RECORD)) {
+            let stream = ablate_random::Stream::new(key.seed, name).key();
+            let words = [
+                stream as u32,
+                (stream >> 32) as u32,
+                key.step as u32,
+                (key.step >> 32) as u32,
+            ];
+            // The device reads the words as integers.
+            record
+                .iter_mut()
+                .zip(words)
+                .for_each(|(r, word)| *r = f32::from_bits(word));
+        }
+    }
+
+    /// Finds every address.
+    ///
+    /// # Errors
+    /// A kernel was never loaded: a defect.
+    pub fn resolve(&mut self, places: &Places, modules: &Modules) -> Result<(), CudaError> {
+        if !self.launches.is_empty() {
+            return Ok(());
+        }
+        let address = |id: usize| self.address(id, places);
+        let argument = |argument: &Argument| -> u64 {
+            match argument {
+                Argument::Buffer(id) => address(*id),
+                Argument::Scratch(bytes) => places.scratch + *bytes as u64,
+                Argument::Stream(name) => {
+                    let number = self.streams.iter().position(|s| s == name).unwrap_or(0);
+                    self.feed.address() + (number * RECORD * size_of::<f32>()) as u64
+                }
+            }
+        };
+        let mut launches = Vec::with_capacity(self.printed.steps.len());
+        for work in &self.printed.steps {
+            let mut step = vec![];
+            match work {
+                Work::Kernels(kernels) => {
+                    for kernel in kernels {
+                        let missing = || CudaError::Call {
+                            call: "cuModuleGetFunction",
+                            status: format!("{} was never loaded", kernel.entry),
+                        };
+                        step.push(Launch::Kernel {
+                            function: modules.function(&kernel.entry).ok_or_else(missing)?,
+                            grid: kernel.grid[0],
+                            block: kernel.block[0],
+                            arguments: kernel.arguments.iter().map(argument).collect(),
+                        });
+                    }
+                }
+                Work::Product(product) => {
+                    step.push(Launch::Product(
+                        product.clone(),
+                        product.buffers.map(address),
+                    ));
+                }
+                Work::Copy(from, to) => {
+                    let bytes = self.program.buffers[*to].len * size_of::<f32>();
+                    let (from, to) = (address(*from), address(*to));
+                    if from != to {
+                        step.push(Launch::Copy { from, to, bytes });
+                    }
+                }
+            }
+            launches.push(step);
+        }
+        self.launches = launches;
+        Ok(())
+    }
+
+    fn address(&self, id: usize, places: &Places) -> u64 {
+        let bytes = |elements: usize| (elements * size_of::<f32>()) as u64;
+        match &self.program.buffers[id].place {
+            Place::Arena { offset } => places.arena + bytes(*offset),
+            Place::State(name) => (places.states)(name),
+            Place::Input { .. } => {
+                self.feed.address() + bytes(self.inputs.get(&id).copied().unwrap_or(0))
+            }
+            Place::Iota => (places.iotas)(self.program.buffers[id].len),
+        }
+    }
+
+    /// Where each output lies when a run has ended.
+    pub fn output_addresses(&self, places: &Places) -> Vec<(String, u64)> {
+        let outputs = self.program.outputs.iter();
+        outputs
+            .map(|(name, id)| (name.clone(), self.address(*id, places)))
+            .collect()
+    }
+
+    /// Queues a run: inputs to the device, all work, outputs back. Nothing is waited for.
+    ///
+    /// The first run launches piece by piece, so that libraries load what they load when first called; the
+    /// second is captured, and from then on a run is one launch.
+    ///
+    /// # Errors
+    /// A call is refused.
+    ///
+    /// # Safety
+    /// Addresses are resolved and everything at them lives until the stream has come past.
+    pub unsafe fn enqueue(
+        &mut self,
+        stream: &Stream,
+        products: &Products,
+        outputs: &[(String, u64)],
+    ) -> Result<(), CudaError> {
+        let staging = &self.staging[self.turn];
+        // SAFETY: the caller's promise, here and below; `feed` is as long as its staging memory.
+        unsafe { staging.memory.send(self.feed.address(), stream) }?;
+        staging.sent.record(stream)?;
+        self.runs += 1;
+        if self.graph.is_none() && self.runs > 1 {
+            self.graph = Some(unsafe { self.capture(stream, products, outputs) }?);
+        }
+        match &self.graph {
+            Some(graph) => unsafe { cu::graph::launch(graph.0, stream.0) }.call("cuGraphLaunch")?,
+            None => unsafe { self.launch_all(stream, products, outputs) }?,
+        }
+        self.done.record(stream)?;
+        self.pending.set(true);
+        Ok(())
+    }
+
+    /// # Safety
+    /// As [`Loaded::enqueue`].
+    unsafe fn capture(
+        &mut self,
+        stream: &Stream,
+        products: &Products,
+        outputs: &[(String, u64)],
+    ) -> Result<Graph, CudaError> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the caller's promise; the graph is destroyed once, after it was instantiated.
+        unsafe {
+            cu::stream::begin_capture(stream.0, mode).call("cuStreamBeginCapture")?;
+            let queued = self.launch_all(stream, products, outputs);
+            // Ends in any case: a stream that is being captured can do nothing else.
+            let captured = cu::stream::end_capture(stream.0).call("cuStreamEndCapture");
+            queued?;
+            let graph = captured?;
+            let ready = cu::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
+            let _ = cu::graph::destroy(graph);
+            Ok(Graph(ready.call("cuGraphInstantiate")?))
+        }
+    }
+
+    /// # Safety
+    /// As [`Loaded::enqueue`].
+    unsafe fn launch_all(
+        &mut self,
+        stream: &Stream,
+        products: &Products,
+        outputs: &[(String, u64)],
+    ) -> Result<(), CudaError> {
+        for launch in self.launches.iter().flatten() {
+            // SAFETY: the caller's promise.
+            unsafe { launch.queue(stream, products) }?;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.receive(stream, outputs) }
+    }
+
+    /// # Safety
+    /// As [`Loaded::enqueue`].
+    unsafe fn receive(
+        &mut self,
+        stream: &Stream,
+        outputs: &[(String, u64)],
+    ) -> Result<(), CudaError> {
+        for (name, from) in outputs {
+            if let Some((at, len)) = self.outputs.get(name).copied() {
+                // SAFETY: the caller's promise.
+                unsafe { self.results.receive(at, len, *from, stream) }?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Loaded::enqueue`], piece by piece with a mark before each step, and waits: the times are added
+    /// to `times`.
+    ///
+    /// # Errors
+    /// A call is refused, or work failed.
+    ///
+    /// # Safety
+    /// As [`Loaded::enqueue`].
+    pub unsafe fn profile(
+        &mut self,
+        stream: &Stream,
+        products: &Products,
+        outputs: &[(String, u64)],
+    ) -> Result<(), CudaError> {
+        while self.marks.len() <= self.launches.len() {
+            self.marks.push(Event::new(true)?);
+        }
+        let staging = &self.staging[self.turn];
+        // SAFETY: the caller's promise, here and below.
+        unsafe { staging.memory.send(self.feed.address(), stream) }?;
+        staging.sent.record(stream)?;
+        for (step, mark) in self.launches.iter().zip(&self.marks) {
+            mark.record(stream)?;
+            for launch in step {
+                unsafe { launch.queue(stream, products) }?;
+            }
+        }
+        self.marks[self.launches.len()].record(stream)?;
+        unsafe { self.receive(stream, outputs) }?;
+        stream.wait()?;
+        for (marks, time) in self.marks.windows(2).zip(&mut self.times) {
+            time.calls += 1;
+            time.seconds += marks[0].seconds_until(&marks[1])?;
+        }
+        self.pending.set(false);
+        Ok(())
+    }
+
+    /// Outputs of the last run, by name.
+    pub fn output_names(&self) -> impl Iterator<Item = &String> {
+        self.outputs.keys()
+    }
+
+    /// An output of the last run, which is waited for.
+    ///
+    /// # Errors
+    /// The run failed.
+    pub fn output(&self, name: &str, device: &Device) -> Result<Option<&[f32]>, CudaError> {
+        let Some((at, len)) = self.outputs.get(name).copied() else {
+            return Ok(None);
+        };
+        if self.pending.get() {
+            device.make_current()?;
+            self.done.wait()?;
+            self.pending.set(false);
+        }
+        Ok(Some(&self.results.as_slice()[at..at + len]))
+    }
+}
+
+impl Launch {
+    /// # Safety
+    /// As [`Loaded::enqueue`].
+    unsafe fn queue(&self, stream: &Stream, products: &Products) -> Result<(), CudaError> {
+        // SAFETY: the caller's promise; a kernel is given as many addresses as it was printed with.
+        unsafe {
+            match self {
+                Launch::Kernel {
+                    function,
+                    grid,
+                    block,
+                    arguments,
+                } => {
+                    // The driver copies the addresses before it returns.
+                    let mut pointers: Vec<*mut std::ffi::c_void> = arguments
+                        .iter()
+                        .map(|a| (&raw const *a).cast_mut().cast())
+                        .collect();
+                    let (grid, block) = ((*grid, 1, 1), (*block, 1, 1));
+                    cu::launch_kernel(*function, grid, block, 0, stream.0, &mut pointers)
+                        .call("cuLaunchKernel")
+                }
+                Launch::Product(product, addresses) => products.run(product, *addresses),
+                Launch::Copy { from, to, bytes } => {
+                    cu::memcpy_dtod_async(*to, *from, *bytes, stream.0).call("cuMemcpyDtoDAsync")
+                }
+            }
+        }
+    }
+}
+
+/// States that some step reads before any step has written them.
+fn needed_states(program: &Program) -> Vec<String> {
+    let mut needs: Vec<String> = vec![];
+    for step in &program.steps {
+        for buffer in step.kernel.reads() {
+            if let Place::State(name) = &program.buffers[buffer].place {
+                // A value that was placed in a state has a buffer of its own, which is written.
+                let writes =
+                    |s: &ablate_compiler::program::Step| s.kernel.writes().contains(&buffer);
+                if !program.steps.iter().any(writes) && !needs.contains(name) {
+                    needs.push(name.clone());
+                }
+            }
+        }
+    }
+    // A state that is read back as it is.
+    for (_, buffer) in &program.outputs {
+        if let Place::State(name) = &program.buffers[*buffer].place {
+            let writes = |s: &ablate_compiler::program::Step| s.kernel.writes().contains(buffer);
+            if !program.steps.iter().any(writes) && !needs.contains(name) {
+                needs.push(name.clone());
+            }
+        }
+    }
+    needs
+}
