@@ -41,6 +41,16 @@ pub fn installed() -> Option<&'static Nvrtc> {
     }
 }
 
+/// The folder of the compiler's library, for a process that looks for it on its own; as [`installed`].
+pub fn library_folder() -> Option<PathBuf> {
+    installed().map(|_| place(&cache()))
+}
+
+/// Where the library is kept.
+fn place(cache: &Path) -> PathBuf {
+    cache.join(format!("nvrtc-{VERSION}"))
+}
+
 /// The folder for what tests fetch and make once per machine: `$XDG_CACHE_HOME/ablate`, or the same
 /// under `~/.cache`.
 pub fn cache() -> PathBuf {
@@ -56,7 +66,7 @@ fn folder(cache: &Path) -> Result<PathBuf, String> {
     if !cfg!(target_os = "linux") {
         return Err("the wheel is for Linux".into());
     }
-    let folder = cache.join(format!("nvrtc-{VERSION}"));
+    let folder = place(cache);
     if FILES.iter().all(|file| folder.join(file).is_file()) {
         return Ok(folder);
     }

@@ -12,4 +12,4 @@ mod install;
 
 pub use ablate_cuda::Usage;
 pub use compile::{CompileError, Compiled, Nvrtc};
-pub use install::{cache, installed, VERSION};
+pub use install::{cache, installed, library_folder, VERSION};

@@ -96,6 +96,10 @@ impl Registers {
             Ok((version, found?))
         };
         match ask() {
+            Ok((_, found)) if found.iter().any(BTreeMap::is_empty) => Registers {
+                by_device: vec![],
+                said: "Registers of a thread are unknown: the NVRTC here does not tell.".to_owned(),
+            },
             Ok(((major, minor), by_device)) => Registers {
                 by_device,
                 said: format!("Registers of a thread are those of NVRTC {major}.{minor}."),
@@ -124,7 +128,6 @@ fn kernel_table(kernels: &[Launched], registers: &Registers) -> String {
     ]
     .map(str::to_owned)
     .to_vec();
-    let short = |device: &DataSheet| device.name.split(' ').next().unwrap_or_default();
     for device in &DEVICES {
         header.push(format!("registers, sm_{}", device.architecture));
     }
@@ -165,7 +168,7 @@ fn product_table(products: &[Product]) -> String {
     .to_vec();
     header.extend(["moved, kB", "MFLOP"].map(str::to_owned));
     for device in &DEVICES {
-        let name = device.name.split(' ').next().unwrap_or_default();
+        let name = short(device);
         header.extend(PRECISIONS.map(|(_, precision)| format!("{name} {precision}, us")));
     }
     header.push("first place".to_owned());
@@ -199,7 +202,7 @@ fn step(parts: &[(&'static str, usize, Listing)]) -> String {
         .to_vec();
     let mut sheets = vec![];
     for device in &DEVICES {
-        let name = device.name.split(' ').next().unwrap_or_default();
+        let name = short(device);
         header.extend(PRECISIONS.map(|(_, precision)| format!("{name} {precision}, ms")));
         sheets.push(format!(
             "{}: {:.0} GB/s, {} TFLOP/s in f32, {} in TF32, {} in bf16",
@@ -233,13 +236,19 @@ fn step(parts: &[(&'static str, usize, Listing)]) -> String {
     sum.extend(launches.map(|count| count.to_string()));
     sum.extend(seconds.iter().map(|s| format!("{:.4}", s * 1e3)));
     rows.push(sum);
-    format!(
-        "ESTIMATE FROM DATA SHEETS, NOT A MEASUREMENT. Each launch takes as long as its bytes at full memory \
-         bandwidth or its operations at full rate, whichever is longer; launching costs nothing, and nothing \
-         is still in a cache. A real step takes longer. Columns are by the precision of matrix products.\n{}\n{}",
-        sheets.join("\n") + "\n",
-        render(&header, &rows)
-    )
+    let sheets = sheets.join("\n");
+    format!("{ESTIMATE}{sheets}\n\n{}", render(&header, &rows))
+}
+
+const ESTIMATE: &str = "\
+ESTIMATE FROM DATA SHEETS, NOT A MEASUREMENT. Each launch takes as long as its bytes at full memory bandwidth or
+its operations at full rate, whichever is longer. Launching costs nothing, and nothing is still in a cache. A
+real step takes longer. Columns are by the precision of matrix products.
+";
+
+/// `A100` of `A100 SXM 40 GB`.
+fn short(device: &DataSheet) -> &'static str {
+    device.name.split(' ').next().unwrap_or_default()
 }
 
 fn amounts(cost: &Cost) -> [String; 2] {
