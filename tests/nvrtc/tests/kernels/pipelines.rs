@@ -82,6 +82,7 @@ fn catalog() -> Catalog {
 }
 
 /// What decides the graphs of a trial.
+#[derive(Debug)]
 struct Trial {
     model: BertConfig,
     batches: Configuration,
@@ -191,12 +192,17 @@ impl Trial {
 
 #[derive(Default)]
 struct Found {
+    /// Trials that have been looked at: arms that differ in their data alone have the same graphs.
+    trials: BTreeSet<String>,
     kernels: BTreeMap<String, KernelSource>,
     entries: BTreeSet<String>,
 }
 
 impl Found {
     fn trial(&mut self, trial: &Trial) {
+        if !self.trials.insert(format!("{trial:?}")) {
+            return;
+        }
         for graph in trial.graphs() {
             let program = compile(&graph.lower().expect("lowers")).expect("compiles");
             for kernel in print(&program).kernels() {
