@@ -237,6 +237,105 @@ fn graphs_before_and_after_compilation() {
     assert_ne!(nodes, update);
 }
 
+/// What `graph --cuda` says about `tiny.yaml`, and again up to the source with digests as dots.
+fn launches(folder: &Folder, more: &[&str]) -> (String, String) {
+    let arguments = [&["graph", "tiny.yaml", "--cuda"], more].concat();
+    let all = folder.ablate(&arguments).exits(0).stdout;
+    let tables = all.split("\nSource.").next().unwrap_or_default();
+    let mut shown = String::new();
+    for word in tables.split_inclusive(' ') {
+        let digest = word.trim_end().rsplit_once('_').map(|(_, digest)| digest);
+        match digest.filter(|d| d.len() == 10 && d.bytes().all(|b| b.is_ascii_hexdigit())) {
+            Some(digest) => shown += &word.replace(digest, ".........."),
+            None => shown += word,
+        }
+    }
+    (all, shown)
+}
+
+#[test]
+fn what_a_gpu_would_launch() {
+    let folder = Folder::new();
+    let (all, shown) = launches(&folder, &[]);
+    let source = all.split("\nSource.").nth(1).unwrap_or_default();
+    // Every function of the table has its source.
+    let functions = source.matches("extern \"C\" __global__").count();
+    assert!(
+        shown.contains(&format!(" launches of {functions} kernels")),
+        "{shown}"
+    );
+    assert!(shown.contains("ESTIMATE FROM DATA SHEETS, NOT A MEASUREMENT"));
+    if !shown.contains("Registers of a thread are unknown: ") {
+        println!("SKIPPED: this machine has an NVRTC of its own, the snapshots are without");
+        return;
+    }
+    insta::assert_snapshot!("launches_of_the_gradient", shown);
+    let accumulating = ["--set", "train.accumulate=4", "--part", "update"];
+    insta::assert_snapshot!("launches_of_the_update", launches(&folder, &accumulating).1);
+}
+
+#[test]
+fn one_kernel_as_a_gpu_would_run_it() {
+    let folder = Folder::new();
+    let (_, shown) = launches(&folder, &[]);
+    let name = shown
+        .lines()
+        .find_map(|line| {
+            line.split_whitespace()
+                .position(|word| word == "row")
+                .map(|at| {
+                    let words: Vec<&str> = line.split_whitespace().collect();
+                    format!("row {}", words[at + 1])
+                })
+        })
+        .expect("a row kernel");
+    let arguments = ["graph", "tiny.yaml", "--cuda", "--kernel"];
+    let one = folder
+        .ablate(&[&arguments[..], &[&name]].concat())
+        .exits(0)
+        .stdout;
+    let functions = one.matches("extern \"C\" __global__").count();
+    let named = one
+        .lines()
+        .filter(|line| line.starts_with(&format!("// {name}")))
+        .count();
+    assert!(functions > 0 && functions == named, "{one}");
+    assert!(
+        one.contains("static __device__"),
+        "without what it needs: {one}"
+    );
+
+    let unknown = folder
+        .ablate(&[&arguments[..], &["rwo 1x1"]].concat())
+        .exits(2);
+    assert!(
+        unknown.stderr.contains("there is no kernel `rwo 1x1`"),
+        "{unknown}"
+    );
+    assert!(unknown.stderr.contains(&name), "{unknown}");
+    folder
+        .ablate(&["graph", "tiny.yaml", "--kernel", "row"])
+        .exits(2);
+    folder
+        .ablate(&["graph", "tiny.yaml", "--cuda", "--program"])
+        .exits(2);
+}
+
+#[test]
+fn registers_are_those_of_the_machines_nvrtc() {
+    let Some(nvrtc) = ablate_nvrtc::library_folder() else {
+        return;
+    };
+    let folder = Folder::new();
+    let mut command = folder.command(&["graph", "tiny.yaml", "--cuda"]);
+    command.env("LD_LIBRARY_PATH", nvrtc);
+    let done = folder.done(command.output().unwrap()).exits(0);
+    let said = "Registers of a thread are those of NVRTC 12.9.";
+    assert!(done.stdout.contains(said), "{done}");
+    let table = done.stdout.split(said).next().unwrap_or_default();
+    assert!(!table.contains('?'), "{table}");
+}
+
 #[test]
 fn the_schema_knows_recipes_and_plugins() {
     let done = Folder::new().ablate(&["schema"]).exits(0);
@@ -337,7 +436,11 @@ fn the_quickstart_is_a_sound_recipe() {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arm}: {errors}");
         assert_eq!(errors, "", "{arm}");
-        let layers = String::from_utf8_lossy(&output.stdout).contains("encoder.layer.3");
-        assert_eq!(layers, arm == "cleaned+deeper");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text.contains("encoder.layer.3"), arm == "cleaned+deeper");
+        // The compile table of tests/nvrtc has the kernels of this vocabulary.
+        let embedding = |line: &&str| line.contains("word_embeddings.weight");
+        let line = text.lines().find(embedding).unwrap_or_default();
+        assert!(line.contains("378"), "{line}");
     }
 }

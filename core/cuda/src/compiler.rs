@@ -8,15 +8,13 @@
 
 use crate::device::Device;
 use crate::error::CudaError;
+use crate::OPTIONS;
 use cudarc::nvrtc::result as rtc;
 use cudarc::nvrtc::sys;
 use sha2::{Digest, Sha256};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// No contraction: a value that is computed again in another kernel has the same bits.
-const OPTIONS: &[&str] = &["--std=c++17", "--fmad=false"];
 
 /// The compiler for one device.
 #[derive(Clone, Debug)]
@@ -144,29 +142,11 @@ impl Compiler {
     }
 
     fn compile(&self, source: &str) -> Result<Vec<u8>, CudaError> {
-        let failed = |status: String, log: String| CudaError::Compile { status, log };
-        let text = CString::new(source).map_err(|e| failed("a zero byte".into(), e.to_string()))?;
-        let program = rtc::create_program(&text, Some(c"kernels.cu"));
-        let program = program.map_err(|e| failed(format!("{:?}", e.0), String::new()))?;
-        let mut options: Vec<String> = OPTIONS.iter().map(|o| o.to_string()).collect();
-        options.push(format!("--gpu-architecture={}", self.architecture));
-        // SAFETY: the program exists until it is destroyed below, once.
-        unsafe {
-            let compiled = rtc::compile_program(program, &options);
-            let result = match compiled {
-                Ok(()) => self.output(program),
-                Err(e) => {
-                    let log = rtc::get_program_log(program).unwrap_or_default();
-                    let log: Vec<u8> = log.iter().map(|c| *c as u8).collect();
-                    let log = String::from_utf8_lossy(&log)
-                        .trim_end_matches('\0')
-                        .to_string();
-                    Err(failed(format!("{:?}", e.0), log))
-                }
-            };
-            let _ = rtc::destroy_program(program);
-            result
-        }
+        let architecture = format!("--gpu-architecture={}", self.architecture);
+        // SAFETY: the program was compiled.
+        with_compiled(source, &[architecture], |program| unsafe {
+            self.output(program)
+        })
     }
 
     /// Machine code, or PTX with its zero byte where the compiler does not know the device.
@@ -205,6 +185,44 @@ fn read(file: &Path) -> Option<Vec<u8>> {
     let content = std::fs::read(file).ok()?;
     let (digest, image) = content.split_at_checked(DIGEST_BYTES)?;
     (Sha256::digest(image)[..] == *digest).then(|| image.to_vec())
+}
+
+/// The messages of the compiler about a program.
+///
+/// # Safety
+/// The program exists.
+pub(crate) unsafe fn log(program: sys::nvrtcProgram) -> String {
+    // SAFETY: the caller's promise.
+    let log = unsafe { rtc::get_program_log(program) }.unwrap_or_default();
+    let log: Vec<u8> = log.iter().map(|c| *c as u8).collect();
+    let log = String::from_utf8_lossy(&log);
+    log.trim_end_matches('\0').to_string()
+}
+
+/// Compiles a source with [`OPTIONS`] and `more`, and has the program read before it is destroyed.
+///
+/// # Errors
+/// The source does not compile, or what `read` says.
+pub(crate) fn with_compiled<T>(
+    source: &str,
+    more: &[String],
+    read: impl FnOnce(sys::nvrtcProgram) -> Result<T, CudaError>,
+) -> Result<T, CudaError> {
+    let failed = |status: String, log: String| CudaError::Compile { status, log };
+    let text = CString::new(source).map_err(|e| failed("a zero byte".into(), e.to_string()))?;
+    let program = rtc::create_program(&text, Some(c"kernels.cu"));
+    let program = program.map_err(|e| failed(format!("{:?}", e.0), String::new()))?;
+    let options = OPTIONS.iter().map(|o| o.to_string());
+    let options: Vec<String> = options.chain(more.iter().cloned()).collect();
+    // SAFETY: the program exists until it is destroyed below, once.
+    unsafe {
+        let result = match rtc::compile_program(program, &options) {
+            Ok(()) => read(program),
+            Err(e) => Err(failed(format!("{:?}", e.0), log(program))),
+        };
+        let _ = rtc::destroy_program(program);
+        result
+    }
 }
 
 /// Writes a file so that it is whole or not there.

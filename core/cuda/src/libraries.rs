@@ -72,62 +72,70 @@ const DRIVER_ADVICE: &str = "install NVIDIA's driver, 570 or later";
 const TOOLKIT_ADVICE: &str = "install it with CUDA toolkit 12, or with `pip install \
     nvidia-cuda-nvrtc-cu12 nvidia-cublas-cu12`, and put its folder on LD_LIBRARY_PATH";
 
-/// True if every library with every function is there.
+fn missing(library: &'static str, file: &'static str, advice: &'static str) -> CudaError {
+    CudaError::MissingLibrary {
+        library,
+        file,
+        advice,
+    }
+}
+
+/// The first of the functions that a library does not have is an error.
+fn complete(
+    library: &'static str,
+    functions: &[&str],
+    advice: &'static str,
+    has: &dyn Fn(&str) -> bool,
+) -> Result<(), CudaError> {
+    match functions.iter().find(|name| !has(name)) {
+        None => Ok(()),
+        Some(function) => Err(CudaError::OldLibrary {
+            library,
+            function: function.to_string(),
+            advice,
+        }),
+    }
+}
+
+/// Whether NVRTC is there with every function.
+///
+/// # Errors
+/// What is missing, and what to do about it.
+pub fn check_nvrtc() -> Result<(), CudaError> {
+    // SAFETY: as in `check`.
+    unsafe {
+        if !nvrtc::sys::is_culib_present() {
+            return Err(missing("NVRTC", "libnvrtc.so.12", TOOLKIT_ADVICE));
+        }
+        let library = nvrtc::sys::culib();
+        complete("NVRTC", NVRTC, TOOLKIT_ADVICE, &|name| {
+            library.get::<*const ()>(name.as_bytes()).is_ok()
+        })
+    }
+}
+
+/// Whether every library is there with every function.
 ///
 /// # Errors
 /// What is missing first, and what to do about it.
 pub fn check() -> Result<(), CudaError> {
-    let missing = |library, file, advice| CudaError::MissingLibrary {
-        library,
-        file,
-        advice,
-    };
-    let first_absent = |names: &[&str], has: &dyn Fn(&str) -> bool| {
-        names.iter().find(|name| !has(name)).map(|n| n.to_string())
-    };
-    let old = |library, advice| {
-        move |function| CudaError::OldLibrary {
-            library,
-            function,
-            advice,
-        }
-    };
     // SAFETY: NVIDIA's libraries, whose initialisers are made to be run this way; of the functions only
     // the addresses are taken.
     unsafe {
         if !driver::sys::is_culib_present() {
             return Err(missing("the CUDA driver", "libcuda.so.1", DRIVER_ADVICE));
         }
-        let has = |name: &str| {
-            driver::sys::culib()
-                .get::<*const ()>(name.as_bytes())
-                .is_ok()
-        };
-        if let Some(function) = first_absent(DRIVER, &has) {
-            return Err(old("the CUDA driver", DRIVER_ADVICE)(function));
-        }
-        if !nvrtc::sys::is_culib_present() {
-            return Err(missing("NVRTC", "libnvrtc.so.12", TOOLKIT_ADVICE));
-        }
-        let has = |name: &str| {
-            nvrtc::sys::culib()
-                .get::<*const ()>(name.as_bytes())
-                .is_ok()
-        };
-        if let Some(function) = first_absent(NVRTC, &has) {
-            return Err(old("NVRTC", TOOLKIT_ADVICE)(function));
-        }
+        let library = driver::sys::culib();
+        complete("the CUDA driver", DRIVER, DRIVER_ADVICE, &|name| {
+            library.get::<*const ()>(name.as_bytes()).is_ok()
+        })?;
+        check_nvrtc()?;
         if !cublas::sys::is_culib_present() {
             return Err(missing("cuBLAS", "libcublas.so.12", TOOLKIT_ADVICE));
         }
-        let has = |name: &str| {
-            cublas::sys::culib()
-                .get::<*const ()>(name.as_bytes())
-                .is_ok()
-        };
-        if let Some(function) = first_absent(CUBLAS, &has) {
-            return Err(old("cuBLAS", TOOLKIT_ADVICE)(function));
-        }
+        let library = cublas::sys::culib();
+        complete("cuBLAS", CUBLAS, TOOLKIT_ADVICE, &|name| {
+            library.get::<*const ()>(name.as_bytes()).is_ok()
+        })
     }
-    Ok(())
 }

@@ -170,6 +170,12 @@ impl Labelled {
             .collect()
     }
 
+    /// Capacities of the labels for which a trial compiles its first program, if this is its first
+    /// micro-batch.
+    pub fn capacities(&self) -> Vec<usize> {
+        grow(&[], &self.predictions(), self.batch.batch * self.batch.seq)
+    }
+
     /// All inputs of a graph built for these capacities.
     pub fn feeds(&self, names: &[String], capacities: &[usize]) -> Feeds {
         let mut feeds = Feeds::new();

@@ -250,6 +250,13 @@ pub struct Graph {
     /// Print the compiled program instead of the nodes.
     #[arg(long)]
     pub program: bool,
+    /// Print what a GPU would run: every kernel's source, launch, registers, and the least time that it can
+    /// take by the data sheets of an A100 and an H100. Needs no GPU.
+    #[arg(long, conflicts_with_all = ["program", "threads"])]
+    pub cuda: bool,
+    /// With --cuda: only the kernels of this name, as `row 2048x128`, or this one function.
+    #[arg(long, value_name = "NAME", requires = "cuda")]
+    pub kernel: Option<String>,
     /// Which graph of the trial.
     #[arg(long, value_enum, default_value = "gradient")]
     pub part: GraphPart,

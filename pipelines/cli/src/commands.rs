@@ -2,6 +2,7 @@
 
 mod doctor;
 mod inspect;
+mod launches;
 mod measure;
 mod plugin;
 mod run;

@@ -1,12 +1,16 @@
-//! `ablate graph`: the graphs of a trial as text, before or after compilation.
+//! `ablate graph`: the graphs of a trial as text, before or after compilation, or as launches on a GPU.
 //!
-//! Owns which graphs there are and at which shapes. Must not know what a compiler does to them.
+//! Owns which graphs there are, at which shapes, and how often a step runs each. Must not know what a compiler
+//! does to them.
 
-use ablate_compiler::Backend;
+use ablate_bert::BertConfig;
+use ablate_compiler::{compile, Backend};
+use ablate_cuda::listing::Listing;
+use ablate_graph::Graph;
 use ablate_recipe::Recipe;
 use ablate_train::graphs::{evaluation, gradient, update, ForwardShape};
 use ablate_train::window::label_window;
-use ablate_train::BatchSource;
+use ablate_train::{BatchSource, Objective};
 
 use crate::batches::TrialBatches;
 use crate::data::DataSet;
@@ -39,29 +43,105 @@ pub fn text(
     part: Part,
     compiled: Option<&dyn Backend>,
 ) -> Result<String> {
-    let plan = model::plan(&recipe.model.bert, data)?;
-    let mut objectives = plugins.objectives(&recipe.objectives)?;
-    let pairs = pairs(&objectives)?;
-    let mut source = TrialBatches::new(data, pairs, recipe.train.batch_size, 1, seed)?;
-    let window = label_window(&mut objectives, source.next_window()?)?.packed(recipe.train.packed);
-    let first = window
-        .batches
-        .first()
-        .ok_or_else(|| ExperimentError::Recipe("there is no batch".to_owned()))?;
-    let shape = ForwardShape::of(first, &first.predictions());
-    let graph = match part {
-        Part::Gradient => gradient(&plan.config, &mut objectives, &shape, false)?.graph,
-        Part::Evaluation => evaluation(&plan.config, &mut objectives, &shape)?.graph,
-        Part::Update => {
-            let parameters = evaluation(&plan.config, &mut objectives, &shape)?.parameters;
-            let mut optimizer = plugins.optimizer(&recipe.optimizer)?;
-            update(&parameters, &mut *optimizer, recipe.train.clip_norm)?.0
-        }
-    };
+    let graph = Graphs::new(recipe, data, plugins, seed)?.part(part)?;
     let Some(backend) = compiled else {
         return Ok(graph.dump());
     };
     let mut session = backend.session()?;
     let program = session.load(graph)?;
     Ok(session.program_text(program)?)
+}
+
+/// What a trial launches on a GPU at the shapes of its first training step; nothing is run.
+#[derive(Clone, Debug)]
+pub struct Launches {
+    /// The graph that was asked for.
+    pub part: Listing,
+    /// Everything that a training step runs: a name, how often, and what one run launches.
+    pub step: Vec<(&'static str, usize, Listing)>,
+}
+
+/// The launches of a graph and of a whole training step.
+///
+/// # Errors
+/// When a graph cannot be built or compiled.
+pub fn launches(
+    recipe: &Recipe,
+    data: &DataSet,
+    plugins: &Plugins,
+    seed: u64,
+    part: Part,
+) -> Result<Launches> {
+    let mut graphs = Graphs::new(recipe, data, plugins, seed)?;
+    let accumulated = recipe.train.accumulate.saturating_sub(1);
+    let mut step = vec![("gradient", 1, listing(graphs.part(Part::Gradient)?)?)];
+    if accumulated > 0 {
+        let graph = graphs.gradient(true)?;
+        step.push(("gradient, accumulating", accumulated, listing(graph)?));
+    }
+    step.push(("update", 1, listing(graphs.part(Part::Update)?)?));
+    let found = match part {
+        Part::Gradient => step.first(),
+        Part::Update => step.last(),
+        Part::Evaluation => None,
+    };
+    let part = match found {
+        Some((_, _, listing)) => listing.clone(),
+        None => listing(graphs.part(part)?)?,
+    };
+    Ok(Launches { part, step })
+}
+
+fn listing(graph: Graph) -> Result<Listing> {
+    let program = compile(&graph.lower()?).map_err(ablate_compiler::BackendError::from)?;
+    Ok(Listing::new(&program))
+}
+
+/// The graphs of a trial, built when asked for.
+struct Graphs<'a> {
+    recipe: &'a Recipe,
+    plugins: &'a Plugins,
+    config: BertConfig,
+    objectives: Vec<Box<dyn Objective>>,
+    shape: ForwardShape,
+}
+
+impl<'a> Graphs<'a> {
+    fn new(recipe: &'a Recipe, data: &DataSet, plugins: &'a Plugins, seed: u64) -> Result<Self> {
+        let plan = model::plan(&recipe.model.bert, data)?;
+        let mut objectives = plugins.objectives(&recipe.objectives)?;
+        let pairs = pairs(&objectives)?;
+        let mut source = TrialBatches::new(data, pairs, recipe.train.batch_size, 1, seed)?;
+        let window =
+            label_window(&mut objectives, source.next_window()?)?.packed(recipe.train.packed);
+        let first = window
+            .batches
+            .first()
+            .ok_or_else(|| ExperimentError::Recipe("there is no batch".to_owned()))?;
+        Ok(Graphs {
+            recipe,
+            plugins,
+            config: plan.config,
+            shape: ForwardShape::of(first, &first.capacities()),
+            objectives,
+        })
+    }
+
+    fn part(&mut self, part: Part) -> Result<Graph> {
+        if part == Part::Gradient {
+            return self.gradient(false);
+        }
+        let evaluation = evaluation(&self.config, &mut self.objectives, &self.shape)?;
+        if part == Part::Evaluation {
+            return Ok(evaluation.graph);
+        }
+        let mut optimizer = self.plugins.optimizer(&self.recipe.optimizer)?;
+        let clip_norm = self.recipe.train.clip_norm;
+        Ok(update(&evaluation.parameters, &mut *optimizer, clip_norm)?.0)
+    }
+
+    fn gradient(&mut self, accumulate: bool) -> Result<Graph> {
+        let built = gradient(&self.config, &mut self.objectives, &self.shape, accumulate)?;
+        Ok(built.graph)
+    }
 }

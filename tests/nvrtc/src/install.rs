@@ -41,7 +41,19 @@ pub fn installed() -> Option<&'static Nvrtc> {
     }
 }
 
-fn cache() -> PathBuf {
+/// The folder of the compiler's library, for a process that looks for it on its own; as [`installed`].
+pub fn library_folder() -> Option<PathBuf> {
+    installed().map(|_| place(&cache()))
+}
+
+/// Where the library is kept.
+fn place(cache: &Path) -> PathBuf {
+    cache.join(format!("nvrtc-{VERSION}"))
+}
+
+/// The folder for what tests fetch and make once per machine: `$XDG_CACHE_HOME/ablate`, or the same
+/// under `~/.cache`.
+pub fn cache() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -54,7 +66,7 @@ fn folder(cache: &Path) -> Result<PathBuf, String> {
     if !cfg!(target_os = "linux") {
         return Err("the wheel is for Linux".into());
     }
-    let folder = cache.join(format!("nvrtc-{VERSION}"));
+    let folder = place(cache);
     if FILES.iter().all(|file| folder.join(file).is_file()) {
         return Ok(folder);
     }

@@ -5,12 +5,11 @@
 //! `nvidia-cuda-nvrtc-cu12` at one version, checked by its digest, into a cache folder. Where Python, pip
 //! or the registry are out of reach it says so on stdout and returns nothing, and the test ends.
 //!
-//! Must not know: which kernels there are.
+//! Must not know: which kernels there are; `tests/kernels` gives it those of the example pipelines.
 
 mod compile;
 mod install;
-mod usage;
 
+pub use ablate_cuda::Usage;
 pub use compile::{CompileError, Compiled, Nvrtc};
-pub use install::{installed, VERSION};
-pub use usage::Usage;
+pub use install::{cache, installed, library_folder, VERSION};

@@ -9,7 +9,7 @@ use ablate_experiment::{
 };
 use ablate_recipe::{Arm, Loaded};
 
-use super::{load, print, shown, Failure, Outcome};
+use super::{launches, load, print, shown, Failure, Outcome};
 use crate::args::{self, GraphPart, TrialArgs};
 use crate::{exit, table};
 
@@ -60,6 +60,9 @@ impl Trial {
 /// Prints a graph.
 pub fn graph(args: &args::Graph) -> Outcome {
     let trial = Trial::load(&args.trial)?;
+    if args.cuda {
+        return cuda(args, &trial);
+    }
     let backend = if args.program {
         let threads = args.threads.unwrap_or(0) as usize;
         let recipe = &trial.arm().recipe;
@@ -67,20 +70,43 @@ pub fn graph(args: &args::Graph) -> Outcome {
     } else {
         None
     };
-    let part = match args.part {
-        GraphPart::Gradient => Part::Gradient,
-        GraphPart::Update => Part::Update,
-        GraphPart::Evaluation => Part::Evaluation,
-    };
     let text = show_graph::text(
         &trial.arm().recipe,
         &trial.data,
         &trial.plugins,
         trial.seed,
-        part,
+        part(args.part).0,
         backend.as_deref(),
     )
     .map_err(Failure::running)?;
+    print(&text)?;
+    Ok(exit::OK)
+}
+
+/// A graph, and its name on the command line.
+fn part(part: GraphPart) -> (Part, &'static str) {
+    match part {
+        GraphPart::Gradient => (Part::Gradient, "gradient"),
+        GraphPart::Update => (Part::Update, "update"),
+        GraphPart::Evaluation => (Part::Evaluation, "evaluation"),
+    }
+}
+
+/// Prints what a graph launches on a GPU.
+fn cuda(args: &args::Graph, trial: &Trial) -> Outcome {
+    let (part, name) = part(args.part);
+    let launches = show_graph::launches(
+        &trial.arm().recipe,
+        &trial.data,
+        &trial.plugins,
+        trial.seed,
+        part,
+    )
+    .map_err(Failure::running)?;
+    let text = match &args.kernel {
+        None => launches::all(&launches, name),
+        Some(kernel) => launches::one(&launches, kernel).map_err(Failure::usage)?,
+    };
     print(&text)?;
     Ok(exit::OK)
 }
