@@ -85,8 +85,8 @@ fn a_gpu_trains_as_the_processor_does() {
         let (cpu, cuda) = (losses(&folder, "cpu", arm), losses(&folder, "cuda", arm));
         assert_eq!(cpu.len(), cuda.len());
         for (cpu, cuda) in cpu.iter().zip(&cuda) {
-            // Sums in another order; Adam's first steps divide by tiny numbers.
-            assert!((cpu - cuda).abs() < 2e-3 * cpu, "{arm}: {cpu} and {cuda}");
+            // Sums in another order.
+            assert!((cpu - cuda).abs() < 1e-4 * cpu, "{arm}: {cpu} and {cuda}");
         }
     }
     // The same bits every time.
@@ -114,8 +114,9 @@ fn the_quickstart_trains_on_a_gpu_as_on_the_processor() {
             "experiment.data={}",
             "experiment.model={}",
             "stop=[{max_steps: {steps: 3}}]",
+            "schedule.warmup_linear.warmup_steps=2",
+            "data.split={validation: 0.01, test: 0.01}",
             "evaluate.every_steps=100",
-            "data.source.documents=200",
         ] {
             command.args(["--set", set]);
         }
@@ -136,6 +137,6 @@ fn the_quickstart_trains_on_a_gpu_as_on_the_processor() {
     let (cpu, cuda) = (run("cpu", "cpu"), run("cuda", "cuda"));
     assert_eq!(cpu.len(), cuda.len());
     for (cpu, cuda) in cpu.iter().zip(&cuda) {
-        assert!((cpu - cuda).abs() < 1e-3 * cpu, "{cpu} and {cuda}");
+        assert!((cpu - cuda).abs() < 1e-4 * cpu, "{cpu} and {cuda}");
     }
 }

@@ -1,6 +1,6 @@
 //! Runs programs on a CUDA device: fused kernels, printed from the program and compiled at run time.
 //!
-//! Owns: the text of kernels ([`print`]), the device with its memory and streams, the compiler with its cache,
+//! Owns: the text of kernels ([`mod@print`]), the device with its memory and streams, the compiler with its cache,
 //! matrix products by cuBLAS, runs as CUDA graphs. Must not know: where a program comes from, what a
 //! parameter means.
 //!
@@ -15,6 +15,7 @@ mod backend;
 mod compiler;
 mod device;
 mod error;
+mod launch;
 mod libraries;
 pub mod listing;
 mod loaded;

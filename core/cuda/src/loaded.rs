@@ -5,9 +5,10 @@
 
 use crate::device::{Device, Event, Stream};
 use crate::error::{CudaError, Named};
+use crate::launch::Launch;
 use crate::memory::{Memory, Pinned};
 use crate::modules::Modules;
-use crate::print::{self, Argument, LibraryProduct, Printed, Work};
+use crate::print::{self, Argument, Printed, Work};
 use crate::products::Products;
 use ablate_compiler::program::Place;
 use ablate_compiler::{KernelTime, Program};
@@ -21,33 +22,6 @@ use std::collections::BTreeMap;
 const ALIGN: usize = 64;
 /// Words of a random stream's record: key, step.
 const RECORD: usize = 4;
-
-/// One piece of work with its addresses.
-#[derive(Debug)]
-pub enum Launch {
-    /// A kernel.
-    Kernel {
-        /// The kernel.
-        function: sys::CUfunction,
-        /// Blocks.
-        grid: u32,
-        /// Threads of a block.
-        block: u32,
-        /// Addresses that it is given.
-        arguments: Vec<u64>,
-    },
-    /// A matrix product.
-    Product(LibraryProduct, [u64; 3]),
-    /// A copy on the device.
-    Copy {
-        /// Source.
-        from: u64,
-        /// Destination.
-        to: u64,
-        /// Bytes.
-        bytes: usize,
-    },
-}
 
 /// A captured run.
 #[derive(Debug)]
@@ -95,6 +69,16 @@ pub struct Loaded {
     done: Event,
     pending: Cell<bool>,
     marks: Vec<Event>,
+}
+
+/// The memory that the next run's inputs are to be written to.
+pub struct NextInputs<'a> {
+    /// Whose inputs they are.
+    pub program: &'a Program,
+    /// First element of each, by buffer.
+    pub places: &'a BTreeMap<usize, usize>,
+    /// The memory.
+    pub memory: &'a mut [f32],
 }
 
 /// Where a session keeps what programs share.
@@ -187,13 +171,15 @@ impl Loaded {
     ///
     /// # Errors
     /// Work that used it failed.
-    pub fn next_inputs(
-        &mut self,
-    ) -> Result<(&Program, &BTreeMap<usize, usize>, &mut [f32]), CudaError> {
+    pub fn next_inputs(&mut self) -> Result<NextInputs<'_>, CudaError> {
         self.turn = 1 - self.turn;
         let staging = &mut self.staging[self.turn];
         staging.sent.wait()?;
-        Ok((&self.program, &self.inputs, staging.memory.as_mut_slice()))
+        Ok(NextInputs {
+            program: &self.program,
+            places: &self.inputs,
+            memory: staging.memory.as_mut_slice(),
+        })
     }
 
     /// Writes keys and step of the random streams beside the inputs.
@@ -437,37 +423,6 @@ impl Loaded {
             self.pending.set(false);
         }
         Ok(Some(&self.results.as_slice()[at..at + len]))
-    }
-}
-
-impl Launch {
-    /// # Safety
-    /// As [`Loaded::enqueue`].
-    unsafe fn queue(&self, stream: &Stream, products: &Products) -> Result<(), CudaError> {
-        // SAFETY: the caller's promise; a kernel is given as many addresses as it was printed with.
-        unsafe {
-            match self {
-                Launch::Kernel {
-                    function,
-                    grid,
-                    block,
-                    arguments,
-                } => {
-                    // The driver copies the addresses before it returns.
-                    let mut pointers: Vec<*mut std::ffi::c_void> = arguments
-                        .iter()
-                        .map(|a| (&raw const *a).cast_mut().cast())
-                        .collect();
-                    let (grid, block) = ((*grid, 1, 1), (*block, 1, 1));
-                    cu::launch_kernel(*function, grid, block, 0, stream.0, &mut pointers)
-                        .call("cuLaunchKernel")
-                }
-                Launch::Product(product, addresses) => products.run(product, *addresses),
-                Launch::Copy { from, to, bytes } => {
-                    cu::memcpy_dtod_async(*to, *from, *bytes, stream.0).call("cuMemcpyDtoDAsync")
-                }
-            }
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::compiler::Compiler;
 use crate::device::{Device, Stream};
 use crate::error::CudaError;
-use crate::loaded::{Loaded, Places};
+use crate::loaded::{Loaded, NextInputs, Places};
 use crate::memory::Memory;
 use crate::modules::Modules;
 use crate::products::Products;
@@ -130,7 +130,11 @@ impl CudaSession {
 
     /// Checks what is fed and copies it to where the device fetches it.
     fn stage(&mut self, program: usize, feeds: &Feeds) -> Result<(), BackendError> {
-        let (program, places, memory) = self.programs[program].next_inputs()?;
+        let NextInputs {
+            program,
+            places,
+            memory,
+        } = self.programs[program].next_inputs()?;
         for (id, at) in places {
             let buffer = &program.buffers[*id];
             let Place::Input { name, index_bound } = &buffer.place else {

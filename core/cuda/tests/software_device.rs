@@ -4,7 +4,7 @@
 mod model;
 
 use ablate_compiler::Backend;
-use ablate_conformance::{cases, check, check_against_stock, check_norms, random};
+use ablate_conformance::{cases, check, check_against_stock, check_norms, random, Case};
 use ablate_cuda::{CudaBackend, Precision};
 use ablate_graph::RandomKey;
 use ablate_soft_cuda::{installed, is_child, rerun, test_name, Counts, Library, SoftCuda};
@@ -56,10 +56,41 @@ fn bert_with_every_gradient() {
     }
 }
 
+/// A row of a vocabulary is read again in each loop instead of being held; sums of squares of a whole tensor
+/// are cut into segments.
+#[test]
+fn rows_that_no_block_can_hold() {
+    let Some(backend) = backend() else { return };
+    let mut case = Case::default();
+    let (rows, cols) = (40, 16_402);
+    let x = case.parameter("x", &[rows, cols]).expect("a parameter");
+    let bias = case.parameter("bias", &[cols]).expect("a parameter");
+    let labels = case.index("labels", &[rows], cols).expect("labels");
+    let g = &mut case.graph;
+    let logits = g.add(&x, &bias).expect("logits");
+    let losses = g.cross_entropy(&logits, &labels, None).expect("losses");
+    let loss = g.sum_all(&losses).expect("a loss");
+    let squares = g.square(&bias).expect("squares");
+    let norm = g.sum_all(&squares).expect("a sum");
+    case.output(&norm).expect("an output");
+    case.output(&loss).expect("an output");
+    case.gradients(&loss).expect("gradients");
+    let lowered = case.graph.lower().expect("lowers");
+    let program = ablate_compiler::compile(&lowered).expect("compiles");
+    let printed = ablate_cuda::print::print(&program);
+    // What this test is about.
+    let has = |text: &str| printed.kernels().any(|k| k.body.contains(text));
+    assert!(
+        has("row == first_row ?") && has("const Index end = segment *"),
+        "{program}"
+    );
+    check(&backend, case, 1e-4).unwrap_or_else(|e| panic!("{e}"));
+}
+
 #[test]
 fn bert_with_rounded_operands_stays_near() {
     let Some(backend) = backend() else { return };
-    for (precision, tolerance) in [(Precision::Tf32, 1.5e-2), (Precision::Bf16, 4e-2)] {
+    for (precision, tolerance) in [(Precision::Tf32, 1.5e-2), (Precision::Bf16, 6e-2)] {
         let backend = backend.clone().with_precision(precision);
         let case = model::bert(model::EVEN).expect("builds");
         check_norms(&backend, case, tolerance).unwrap_or_else(|e| panic!("{e}"));
