@@ -83,6 +83,10 @@ fn what_a_pin_must_be() {
     let digits = "0".repeat(64);
     let short = named(&format!("{{path: {}, sha256: abc}}", library.display()));
     assert!(short.contains("recipe.yaml:4:"), "{short}");
+    assert!(
+        short.contains("`plugins.0.sha256` is no SHA-256"),
+        "{short}"
+    );
     let letters = "z".repeat(64);
     let letters = named(&format!(
         "{{path: {}, sha256: {letters}}}",

@@ -91,7 +91,7 @@ pub fn schema(catalog: &Catalog) -> Value {
                         &["path", "sha256"],
                         json!({
                             "path": {"type": "string", "minLength": 1, "description": "The library."},
-                            "sha256": {"type": "string", "minLength": 64, "maxLength": 64,
+                            "sha256": {"type": "string", "minLength": 1,
                                 "description": "SHA-256 of its bytes, 64 hexadecimal digits."},
                         }),
                     ),
