@@ -69,8 +69,10 @@ fn faults() -> Vec<Fault> {
         fault("exit_in_create", Optimizer,
             ("optimizer made = {host", "exit(0); optimizer made = {host"),
             ("config-valid", Crashed, "ended the whole process by itself, with exit code 0"), "schema"),
+        // One byte of each piece: the bound is on addresses, and touching all of them would take longer
+        // on a slow machine than an endless loop may.
         fault("hunger_in_create", Optimizer,
-            ("optimizer made = {host", "for (;;) memset(malloc(1 << 20), 1, 1 << 20); optimizer made = {host"),
+            ("optimizer made = {host", "for (;;) *(volatile char *)malloc(1 << 20) = 1; optimizer made = {host"),
             ("config-valid", Crashed, "out of memory"), "schema"),
         fault("loop_in_update", Optimizer,
             ("const ablate_graph_api *g = self->host", "for (volatile int i = 0; i < 1;) i *= 2; const ablate_graph_api *g = self->host"),
