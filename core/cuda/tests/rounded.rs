@@ -9,7 +9,7 @@ use ablate_conformance::{cases, check_near, check_norms, Case};
 use ablate_cpu::CpuBackend;
 use ablate_cuda::print::{print, Work};
 use ablate_cuda::{CudaBackend, Precision};
-use ablate_graph::RandomKey;
+use ablate_graph::{GraphError, RandomKey};
 use ablate_soft_cuda::{installed, is_child, rerun, test_name};
 use std::collections::BTreeMap;
 
@@ -48,13 +48,8 @@ fn the_conformance_suite() {
         println!("{name}");
         let case = cases::build(*build).unwrap_or_else(|e| panic!("{name}: {e}"));
         check_norms(&backend, case, BF16).unwrap_or_else(|e| panic!("{name}: {e}"));
-        check_near(
-            &processor(),
-            &backend,
-            || cases::build(*build),
-            OTHER_ORDER,
-        )
-        .unwrap_or_else(|e| panic!("{name}: {e}"));
+        check_near(&processor(), &backend, || cases::build(*build), OTHER_ORDER)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }
 
@@ -62,21 +57,28 @@ fn the_conformance_suite() {
 fn bert_with_every_gradient() {
     let Some(backend) = backend() else { return };
     for sizes in [model::LARGE, model::LARGE_ODD, model::ODD] {
-        let case = model::bert(sizes).expect("builds");
-        check_norms(&backend, case, 6e-2).unwrap_or_else(|e| panic!("{e}"));
-        check_near(
-            &processor(),
-            &backend,
-            || model::bert(sizes),
-            OTHER_ORDER,
-        )
-        .unwrap_or_else(|e| panic!("{e}"));
+        let case = bert(sizes).expect("builds");
+        check_norms(&backend, case, BF16).unwrap_or_else(|e| panic!("{e}"));
+        check_near(&processor(), &backend, || bert(sizes), OTHER_ORDER)
+            .unwrap_or_else(|e| panic!("{e}"));
     }
+}
+
+/// With weights as small as those that training begins with: with larger ones the model amplifies whatever
+/// rounding leaves, on every backend.
+fn bert(sizes: model::Sizes) -> Result<Case, GraphError> {
+    let mut case = model::bert(sizes)?;
+    for (name, values) in &mut case.states {
+        if !name.contains("LayerNorm.weight") && name != "norm.weight" {
+            values.iter_mut().for_each(|v| *v *= 0.2);
+        }
+    }
+    Ok(case)
 }
 
 /// A step of gradient descent on every parameter.
 fn training(sizes: model::Sizes) -> Case {
-    let mut case = model::bert(sizes).expect("builds");
+    let mut case = bert(sizes).expect("builds");
     let g = &mut case.graph;
     let parameters: Vec<_> = g.parameters().iter().map(|p| p.1.clone()).collect();
     let outputs: Vec<_> = g.outputs().iter().map(|o| o.1.clone()).collect();
@@ -146,7 +148,10 @@ fn operands_are_alike_and_each_weight_is_rounded_once() {
         }
     }
     // All but those of the heads, whose values are few.
-    assert!(rounded >= 2 * 24, "{rounded} products read rounded operands");
+    assert!(
+        rounded >= 2 * 24,
+        "{rounded} products read rounded operands"
+    );
     let mut readers: BTreeMap<&str, usize> = BTreeMap::new();
     for step in &program.steps {
         let Kernel::Row(kernel) = &step.kernel else {
@@ -240,7 +245,10 @@ fn every_order_of_threads_gives_the_same_bits_and_no_access_is_outside() {
         for mistake in ["soft-cuda:", "AddressSanitizer"] {
             assert!(!finished.stderr.contains(mistake), "{}", finished.stderr);
         }
-        let line = finished.stdout.lines().find_map(|l| l.split("digest ").nth(1));
+        let line = finished
+            .stdout
+            .lines()
+            .find_map(|l| l.split("digest ").nth(1));
         line.expect("a digest").to_string()
     };
     let forward = run(&[]);

@@ -134,8 +134,7 @@ pub fn launches(
 }
 
 fn listing(lowered: &Lowered, precision: Precision) -> Result<Listing> {
-    let program =
-        compile_with(lowered, precision).map_err(ablate_compiler::BackendError::from)?;
+    let program = compile_with(lowered, precision).map_err(ablate_compiler::BackendError::from)?;
     Ok(Listing::new(&program))
 }
 

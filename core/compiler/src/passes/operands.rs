@@ -152,11 +152,21 @@ mod tests {
         let is_rounded = |id: BufferId| program.buffers[id].storage == Storage::Bf16;
         let kinds: Vec<&str> = program.steps.iter().map(|s| s.kernel.kind()).collect();
         // The sum with its copy, the weight's copy, and no other for the second product.
-        let expected = ["elementwise", "elementwise", "gemm", "elementwise", "gemm", "elementwise"];
+        let expected = [
+            "elementwise",
+            "elementwise",
+            "gemm",
+            "elementwise",
+            "gemm",
+            "elementwise",
+        ];
         assert_eq!(kinds, expected, "{program}");
         let sum = program.steps.iter().find(|s| s.kernel.writes().len() == 2);
         let written = sum.expect("the sum").kernel.writes();
-        assert!(!is_rounded(written[0]) && is_rounded(written[1]), "{program}");
+        assert!(
+            !is_rounded(written[0]) && is_rounded(written[1]),
+            "{program}"
+        );
         let mut weights = vec![];
         for step in &program.steps {
             if let Kernel::Gemm { a, b, c, .. } = step.kernel {

@@ -47,10 +47,7 @@ pub fn uniform(stream: &str, out: BufferId, about: &About) -> Kernels {
         flops: 0,
     };
     let parameters = [
-        (
-            format!("{} *b0", about.type_of(out)),
-            Argument::Buffer(out),
-        ),
+        (format!("{} *b0", about.type_of(out)), Argument::Buffer(out)),
         (
             "const uint4 *s0".to_string(),
             Argument::Stream(stream.into()),

@@ -47,9 +47,22 @@ pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSo
         ms = m.size,
         ns = n.size,
         ks = k.size,
-        left = about.read(a, "a", &format!("a0 + row * {} + (first + x) * {}", m.a, k.a)),
-        right = about.read(b, "b", &format!("b0 + (first + y) * {} + column * {}", k.b, n.b)),
-        result = about.write(c, "c", &format!("c0 + row * {} + column * {}", m.c, n.c), "sum"),
+        left = about.read(
+            a,
+            "a",
+            &format!("a0 + row * {} + (first + x) * {}", m.a, k.a)
+        ),
+        right = about.read(
+            b,
+            "b",
+            &format!("b0 + (first + y) * {} + column * {}", k.b, n.b)
+        ),
+        result = about.write(
+            c,
+            "c",
+            &format!("c0 + row * {} + column * {}", m.c, n.c),
+            "sum"
+        ),
     );
     let launch = Launch {
         kind: "product",

@@ -79,8 +79,7 @@ impl Maker {
         let device = Device::open().expect("the software device is there");
         let cache = soft.folder().with_extension("cubins");
         let compiler = Compiler::new(&device, Some(cache)).expect("NVRTC is there");
-        let mut session =
-            CudaSession::new(device, compiler, Precision::Bf16).expect("a session");
+        let mut session = CudaSession::new(device, compiler, Precision::Bf16).expect("a session");
         let program = session.load_program(self.program).expect("loads");
         let mut fed = Feeds::new();
         for (name, values) in feeds {
@@ -109,7 +108,11 @@ fn nearest(x: f32) -> f32 {
     let below = f32::from_bits(x.to_bits() & 0xffff_0000);
     let above = f32::from_bits((x.to_bits() & 0xffff_0000).wrapping_add(0x1_0000));
     // The number after the greatest is not there, but would be two to the power of 128.
-    let far = if above.is_finite() { f64::from(above) } else { f64::from(x.signum()) * 2f64.powi(128) };
+    let far = if above.is_finite() {
+        f64::from(above)
+    } else {
+        f64::from(x.signum()) * 2f64.powi(128)
+    };
     let (down, up) = (f64::from(x) - f64::from(below), far - f64::from(x));
     let even = below.to_bits() >> 16 & 1 == 0;
     match down.abs().total_cmp(&up.abs()) {
@@ -243,7 +246,10 @@ fn rounded_numbers_of_rows_are_read_and_written() {
         let expected = (f64::from(x[i]) + sum) * third;
         // Two of the numbers were rounded, and so is the result.
         let bound = (f64::from(x[i]).abs() + 2.0 * sum.abs()) * third.abs() * 0.012 + 1e-6;
-        assert!((f64::from(*found) - expected).abs() <= bound, "{i}: {found} and {expected}");
+        assert!(
+            (f64::from(*found) - expected).abs() <= bound,
+            "{i}: {found} and {expected}"
+        );
     }
 }
 
@@ -252,7 +258,9 @@ fn look_ups_copies_and_random_numbers_of_rounded_buffers() {
     // Widths by eight and by one.
     for width in [16, 9] {
         let (classes, rows) = (5, 7);
-        let table: Vec<f32> = (0..classes * width).map(|i| (i as f32 * 0.9).sin()).collect();
+        let table: Vec<f32> = (0..classes * width)
+            .map(|i| (i as f32 * 0.9).sin())
+            .collect();
         let index = [4.0, 0.0, 2.0, 2.0, 1.0, 4.0, 3.0];
         let mut maker = Maker::default();
         let t = maker.input("table", table.len());
@@ -327,8 +335,12 @@ fn look_ups_copies_and_random_numbers_of_rounded_buffers() {
 fn products_of_rounded_operands() {
     use Storage::{Bf16, F32};
     let (m, n, k, batch) = (5, 7, 6, 3);
-    let a: Vec<f32> = (0..batch * m * k).map(|i| (i as f32 * 0.31).sin()).collect();
-    let b: Vec<f32> = (0..batch * k * n).map(|i| (i as f32 * 0.53).cos()).collect();
+    let a: Vec<f32> = (0..batch * m * k)
+        .map(|i| (i as f32 * 0.31).sin())
+        .collect();
+    let b: Vec<f32> = (0..batch * k * n)
+        .map(|i| (i as f32 * 0.53).cos())
+        .collect();
     // A result whose numbers lie apart is none of a library's.
     for (apart, storage) in [(1, F32), (1, Bf16), (2, F32), (2, Bf16)] {
         let level = |size: usize, a: usize, b: usize, c: usize| Level {
@@ -349,7 +361,12 @@ fn products_of_rounded_operands() {
         let x = maker.converted(x, k, Bf16);
         let y = maker.converted(y, n, Bf16);
         let c = maker.value(batch * m * n * apart, storage);
-        maker.step(Kernel::Gemm { gemm, a: x, b: y, c });
+        maker.step(Kernel::Gemm {
+            gemm,
+            a: x,
+            b: y,
+            c,
+        });
         // The numbers, without what lies between them.
         let out = maker.value(batch * m * n, F32);
         let access = TileAccess {
@@ -366,7 +383,10 @@ fn products_of_rounded_operands() {
         maker.step(Kernel::Row(RowKernel {
             rows: 1,
             cols: batch * m * n,
-            instrs: vec![Instr::Load { buffer: c, access }, Instr::Unary(Unary::Recip, 0)],
+            instrs: vec![
+                Instr::Load { buffer: c, access },
+                Instr::Unary(Unary::Recip, 0),
+            ],
             spans: vec![Span::Full; 2],
             stores: vec![store],
             accumulates: vec![],
@@ -384,7 +404,11 @@ fn products_of_rounded_operands() {
                 f64::from(x) * f64::from(nearest(b[batch * k * n + at * n + column]))
             };
             let exact: f64 = (0..k).map(term).sum();
-            let bound = if storage == Bf16 { 0.004 * exact.abs() } else { 0.0 } + 1e-6;
+            let bound = if storage == Bf16 {
+                0.004 * exact.abs()
+            } else {
+                0.0
+            } + 1e-6;
             let off = (f64::from(1.0 / found) - exact).abs();
             assert!(off <= bound, "{apart} {storage:?} {i}: {found} and {exact}");
         }

@@ -19,6 +19,7 @@ pub struct Sizes {
 }
 
 /// Small and even, as real sizes are.
+#[allow(dead_code)] // not of every test file
 pub const EVEN: Sizes = Sizes {
     batch: 3,
     seq: 12,
