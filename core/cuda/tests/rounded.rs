@@ -9,6 +9,7 @@ use ablate_conformance::{cases, check_near, check_norms, Case};
 use ablate_cpu::CpuBackend;
 use ablate_cuda::print::{print, Work};
 use ablate_cuda::{CudaBackend, Precision};
+use ablate_graph::ir::Phase;
 use ablate_graph::{GraphError, RandomKey};
 use ablate_soft_cuda::{installed, is_child, rerun, test_name};
 use std::collections::BTreeMap;
@@ -181,6 +182,34 @@ fn operands_are_alike_and_each_weight_is_rounded_once() {
             assert_eq!(count(name), 1, "{name}");
         }
     }
+}
+
+/// Kernels, without products, that one more layer adds to the forward and the backward.
+fn kernels_of_a_layer(precision: Precision) -> [usize; 2] {
+    let count = |layers: usize, phase: Phase| {
+        let sizes = model::Sizes {
+            layers,
+            ..model::LARGE
+        };
+        let program = program(&model::bert(sizes).expect("builds"), precision);
+        let steps = program.steps.iter().zip(print(&program).steps);
+        let kernels = steps.filter(|(step, _)| step.phase == phase);
+        let launched = kernels.map(|(_, work)| match work {
+            Work::Kernels(kernels) => kernels.len(),
+            Work::Product(_) | Work::Copy(..) => 0,
+        });
+        launched.sum::<usize>()
+    };
+    [Phase::Forward, Phase::Backward].map(|phase| count(3, phase) - count(2, phase))
+}
+
+/// `core/PERFORMANCE.md` has these numbers.
+#[test]
+fn a_layer_is_as_many_kernels_and_one_for_each_weight() {
+    let single = kernels_of_a_layer(Precision::F32);
+    let rounded = kernels_of_a_layer(Precision::Bf16);
+    println!("kernels of a layer: {single:?}, with rounded activations {rounded:?}");
+    assert_eq!(rounded, [single[0] + 6, single[1]]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub fn run(
         storage::run(program);
         if formats.operands_alike {
             operands::run(program);
-            local.resize(program.buffers.len(), false);
+            local = blocks::locals(program);
             lives = lifetimes(program, &local);
         }
     }

@@ -18,63 +18,103 @@ use std::collections::BTreeMap;
 
 /// Runs the pass.
 pub fn run(program: &mut Program) {
-    let wanted = wanted(program);
-    let mut copies: BTreeMap<BufferId, BufferId> = BTreeMap::new();
-    let mut made_by: BTreeMap<BufferId, BufferId> = BTreeMap::new();
-    for (original, first) in wanted {
-        let len = program.buffers[original].len;
-        let copy = program.buffers.len();
-        program.buffers.push(Buffer {
-            storage: Storage::Bf16,
-            ..Buffer::single(len, Place::Arena { offset: 0 })
-        });
-        copies.insert(original, copy);
-        if !beside(&mut program.steps[..first], original, copy) {
-            made_by.insert(original, copy);
+    let copies = copies(program);
+    let mut first_reader: BTreeMap<BufferId, usize> = BTreeMap::new();
+    for (number, step) in program.steps.iter_mut().enumerate() {
+        let Kernel::Gemm { a, b, .. } = &mut step.kernel else {
+            continue;
+        };
+        let rounded = |x: &BufferId| {
+            let stored = program.buffers[*x].storage == Storage::Bf16;
+            copies.get(x).copied().or(stored.then_some(*x))
+        };
+        // A product of values that all are single precision is left alone, unless both have a copy.
+        if let (Some(left), Some(right)) = (rounded(a), rounded(b)) {
+            for operand in [*a, *b].into_iter().filter(|x| copies.contains_key(x)) {
+                first_reader.entry(operand).or_insert(number);
+            }
+            (*a, *b) = (left, right);
         }
     }
-    let mut steps = Vec::with_capacity(program.steps.len() + made_by.len());
-    for mut step in std::mem::take(&mut program.steps) {
-        let (scope, phase) = (step.scope.clone(), step.phase);
-        if let Kernel::Gemm { a, b, .. } = &mut step.kernel {
-            let rounded = |x: &BufferId| {
-                let stored = program.buffers[*x].storage == Storage::Bf16;
-                copies.get(x).copied().or(stored.then_some(*x))
+    let mut added: Vec<(usize, Step)> = vec![];
+    for (original, first) in first_reader {
+        let copy = copies[&original];
+        if !beside(&mut program.steps[..first], original, copy) {
+            let len = program.buffers[original].len;
+            let step = Step {
+                kernel: rounding(original, copy, len),
+                scope: program.steps[first].scope.clone(),
+                phase: program.steps[first].phase,
             };
-            // A product of values that all are single precision is left alone, unless both have a copy.
-            if let (Some(left), Some(right)) = (rounded(a), rounded(b)) {
-                for operand in [*a, *b] {
-                    if let Some(copy) = made_by.remove(&operand) {
-                        steps.push(Step {
-                            kernel: rounding(operand, copy, program.buffers[operand].len),
-                            scope: scope.clone(),
-                            phase,
-                        });
-                    }
-                }
-                (*a, *b) = (left, right);
+            added.push((before_group(program, original, first), step));
+        }
+    }
+    insert(program, added);
+}
+
+/// Adds buffers for the rounded copies of those operands that some product does not do without.
+fn copies(program: &mut Program) -> BTreeMap<BufferId, BufferId> {
+    let is_rounded = |id: BufferId| program.buffers[id].storage == Storage::Bf16;
+    let mut wanted: Vec<BufferId> = vec![];
+    for step in &program.steps {
+        if let Kernel::Gemm { a, b, c, .. } = step.kernel {
+            if [a, b, c].into_iter().any(is_rounded) {
+                wanted.extend([a, b].into_iter().filter(|x| !is_rounded(*x)));
             }
+        }
+    }
+    let mut copies = BTreeMap::new();
+    for original in wanted {
+        let len = program.buffers[original].len;
+        copies.entry(original).or_insert_with(|| {
+            program.buffers.push(Buffer {
+                storage: Storage::Bf16,
+                ..Buffer::single(len, Place::Arena { offset: 0 })
+            });
+            program.buffers.len() - 1
+        });
+    }
+    copies
+}
+
+/// Where a kernel that rounds a whole buffer goes: before the reader, or the group that the reader is in. A
+/// group that makes the buffer itself is none any more.
+fn before_group(program: &mut Program, original: BufferId, reader: usize) -> usize {
+    let inside = program
+        .groups
+        .iter()
+        .position(|g| g.steps.contains(&reader));
+    let Some(group) = inside else {
+        return reader;
+    };
+    let steps = program.groups[group].steps.clone();
+    let makes = |step: &Step| step.kernel.writes().contains(&original);
+    if program.steps[steps.clone()].iter().any(makes) {
+        program.groups.remove(group);
+        return reader;
+    }
+    steps.start
+}
+
+/// Inserts steps before those with these numbers.
+fn insert(program: &mut Program, mut added: Vec<(usize, Step)>) {
+    added.sort_by_key(|(before, _)| *before);
+    for group in &mut program.groups {
+        let moved = added
+            .iter()
+            .filter(|(b, _)| *b <= group.steps.start)
+            .count();
+        group.steps = group.steps.start + moved..group.steps.end + moved;
+    }
+    let mut added = added.into_iter().peekable();
+    let mut steps = Vec::with_capacity(program.steps.len() + added.len());
+    for (number, step) in std::mem::take(&mut program.steps).into_iter().enumerate() {
+        while let Some((_, step)) = added.next_if(|(before, _)| *before == number) {
+            steps.push(step);
         }
         steps.push(step);
     }
     program.steps = steps;
-}
-
-/// Operands that need a copy, with the first product that does not do without.
-fn wanted(program: &Program) -> BTreeMap<BufferId, usize> {
-    let is_rounded = |id: BufferId| program.buffers[id].storage == Storage::Bf16;
-    let mut wanted = BTreeMap::new();
-    for (number, step) in program.steps.iter().enumerate() {
-        let Kernel::Gemm { a, b, c, .. } = &step.kernel else {
-            continue;
-        };
-        if [*a, *b, *c].into_iter().any(is_rounded) {
-            for operand in [*a, *b].into_iter().filter(|x| !is_rounded(*x)) {
-                wanted.entry(operand).or_insert(number);
-            }
-        }
-    }
-    wanted
 }
 
 /// Lets the row kernel that makes a value write the copy too; false where none of these steps is one.
@@ -175,6 +215,65 @@ mod tests {
             }
         }
         assert_eq!(weights[0], weights[1], "{program}");
+    }
+
+    /// Batched products of one number a step, and who may run block by block.
+    fn grouped(weight_is_made_inside: bool) -> Program {
+        use crate::ir::{Gemm, Level};
+        use crate::program::{Group, Local};
+        let level = |size, a, b, c| Level { size, a, b, c };
+        let gemm = || Gemm {
+            batch: vec![level(2, 1, 1, 1)],
+            m: level(1, 0, 0, 0),
+            n: level(1, 0, 0, 0),
+            k: level(1, 0, 0, 0),
+            offset: [0, 0],
+        };
+        let buffer = |storage| Buffer {
+            storage,
+            ..Buffer::single(2, Place::Arena { offset: 0 })
+        };
+        let product = |a, b, c| Step {
+            kernel: Kernel::Gemm {
+                gemm: gemm(),
+                a,
+                b,
+                c,
+            },
+            scope: "test".into(),
+            phase: ablate_graph::ir::Phase::Forward,
+        };
+        let singles = [0, 1, 2].map(|_| buffer(Storage::F32));
+        let rounded = [3, 4].map(|_| buffer(Storage::Bf16));
+        let local = Local {
+            buffer: 2,
+            len: 1,
+            offset: 0,
+        };
+        Program {
+            buffers: singles.into_iter().chain(rounded).collect(),
+            // 2 is made of single precision only, in the group or before it.
+            steps: vec![product(0, 1, 2), product(0, 1, 2), product(2, 3, 4)],
+            groups: vec![Group {
+                steps: if weight_is_made_inside { 1..3 } else { 2..3 },
+                blocks: 2,
+                locals: vec![local],
+                local_len: 1,
+            }],
+            ..Program::default()
+        }
+    }
+
+    #[test]
+    fn groups_stay_where_no_copy_must_be_made_inside() {
+        let mut outside = grouped(false);
+        run(&mut outside);
+        assert_eq!(outside.groups[0].steps, 3..4);
+        assert_eq!(outside.steps[2].kernel.kind(), "elementwise");
+        let mut inside = grouped(true);
+        run(&mut inside);
+        assert!(inside.groups.is_empty());
+        assert_eq!(inside.steps[2].kernel.kind(), "elementwise");
     }
 
     #[test]
