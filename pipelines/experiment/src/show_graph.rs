@@ -57,7 +57,7 @@ pub fn text(
 /// What a trial launches on a GPU at the shapes of its first training step; nothing is run.
 #[derive(Clone, Debug)]
 pub struct Launches {
-    /// The recipe's precision.
+    /// The recipe's precision, as far as a GPU has it.
     pub precision: Precision,
     /// The graph that was asked for.
     pub part: Listing,
@@ -104,8 +104,9 @@ pub fn launches(
     part: Part,
 ) -> Result<Launches> {
     let precision = match recipe.precision {
-        ablate_recipe::Precision::F32 | ablate_recipe::Precision::F32Split => Precision::F32,
         ablate_recipe::Precision::Bf16 => Precision::Bf16,
+        // The others store single precision.
+        _ => Precision::F32,
     };
     let mut graphs = Graphs::new(recipe, data, plugins, seed)?;
     let accumulated = recipe.train.accumulate.saturating_sub(1);
