@@ -18,6 +18,7 @@ mod error;
 mod launch;
 mod libraries;
 pub mod listing;
+mod lists;
 mod loaded;
 mod memory;
 mod modules;

@@ -66,6 +66,7 @@ const CUBLAS: &[&str] = &[
     "cublasSetWorkspace_v2",
     "cublasGemmEx",
     "cublasGemmStridedBatchedEx",
+    "cublasGemmBatchedEx",
 ];
 
 const DRIVER_ADVICE: &str = "install NVIDIA's driver, 570 or later";

@@ -6,9 +6,10 @@
 use crate::device::{Device, Event, Stream};
 use crate::error::{CudaError, Named};
 use crate::launch::Launch;
+use crate::lists::Lists;
 use crate::memory::{Memory, Pinned};
 use crate::modules::Modules;
-use crate::print::{self, Argument, Printed, Work};
+use crate::print::{self, Argument, LibraryProduct, Printed, Work};
 use crate::products::Products;
 use ablate_compiler::program::Place;
 use ablate_compiler::{KernelTime, Program};
@@ -53,6 +54,8 @@ pub struct Loaded {
     printed: Printed,
     /// Launches by step; made when addresses change.
     launches: Vec<Vec<Launch>>,
+    /// Addresses of the matrices of batches, written when addresses change.
+    lists: Lists,
     graph: Option<Graph>,
     /// Runs since addresses changed.
     runs: usize,
@@ -123,6 +126,8 @@ impl Loaded {
             outputs.insert(name.clone(), (results, len));
             results += len;
         }
+        let listed = printed.products().filter(|product| product.is_listed());
+        let pointers = listed.map(|product| 3 * product.matrices().count()).sum();
         let staging = || -> Result<Staging, CudaError> {
             Ok(Staging {
                 memory: Pinned::new(feed)?,
@@ -134,6 +139,7 @@ impl Loaded {
             times: program.kernel_times(),
             printed,
             launches: vec![],
+            lists: Lists::new(pointers)?,
             graph: None,
             runs: 0,
             streams,
@@ -157,7 +163,7 @@ impl Loaded {
 
     /// Bytes on the device that belong to this program alone.
     pub fn input_bytes(&self) -> u64 {
-        (self.feed.len() * size_of::<f32>()) as u64
+        (self.feed.len() * size_of::<f32>()) as u64 + self.lists.bytes()
     }
 
     /// Forgets addresses and the graph that holds them.
@@ -201,14 +207,21 @@ impl Loaded {
         }
     }
 
-    /// Finds every address.
+    /// Finds every address, and writes those that the device reads itself.
     ///
     /// # Errors
-    /// A kernel was never loaded: a defect.
-    pub fn resolve(&mut self, places: &Places, modules: &Modules) -> Result<(), CudaError> {
+    /// A kernel was never loaded: a defect. The driver refuses.
+    pub fn resolve(
+        &mut self,
+        places: &Places,
+        modules: &Modules,
+        products: &Products,
+        stream: &Stream,
+    ) -> Result<(), CudaError> {
         if !self.launches.is_empty() {
             return Ok(());
         }
+        let mut pointers: Vec<u64> = vec![];
         let address = |id: usize| self.address(id, places);
         let argument = |argument: &Argument| -> u64 {
             match argument {
@@ -239,10 +252,21 @@ impl Loaded {
                     }
                 }
                 Work::Product(product) => {
-                    step.push(Launch::Product(
-                        product.clone(),
-                        product.buffers.map(address),
-                    ));
+                    let addresses = product.buffers.map(address);
+                    let all = matrices(product, addresses);
+                    let of = |all: &[Vec<u64>; 3], list: usize| {
+                        self.lists.address_of(pointers.len() + list * all[0].len())
+                    };
+                    let lists = (product.is_listed() && products.takes_lists(&all))
+                        .then(|| [0, 1, 2].map(|list| of(&all, list)));
+                    if lists.is_some() {
+                        pointers.extend(all.into_iter().flatten());
+                    }
+                    step.push(Launch::Product {
+                        product: product.clone(),
+                        addresses,
+                        lists,
+                    });
                 }
                 Work::Copy(from, to) => {
                     let bytes = self.program.buffers[*to].len * size_of::<f32>();
@@ -254,6 +278,7 @@ impl Loaded {
             }
             launches.push(step);
         }
+        self.lists.write(&pointers, stream)?;
         self.launches = launches;
         Ok(())
     }
@@ -424,6 +449,15 @@ impl Loaded {
         }
         Ok(Some(&self.results.as_slice()[at..at + len]))
     }
+}
+
+/// First bytes of all matrices of a product, of the operands and the result.
+fn matrices(product: &LibraryProduct, addresses: [u64; 3]) -> [Vec<u64>; 3] {
+    [0, 1, 2].map(|operand| {
+        let bytes = |first: [isize; 3]| first[operand] as i64 * size_of::<f32>() as i64;
+        let address = |first| addresses[operand].wrapping_add_signed(bytes(first));
+        product.matrices().map(address).collect()
+    })
 }
 
 /// States that some step reads before any step has written them.

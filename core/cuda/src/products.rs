@@ -12,6 +12,9 @@ use cudarc::cublas::sys;
 /// library allocates nothing while a graph is captured and always chooses alike.
 const WORKSPACE_BYTES: usize = 32 << 20;
 
+/// Bytes that an address must be a multiple of for tensor cores to load vectors from it.
+const ALIGNMENT: u64 = 16;
+
 static ONE: f32 = 1.0;
 static ZERO: f32 = 0.0;
 
@@ -57,17 +60,28 @@ impl Products {
         WORKSPACE_BYTES as u64
     }
 
-    /// Queues a product of buffers at these addresses.
+    /// Whether the library may be given lists of these addresses: where it rounds operands it uses tensor cores, and
+    /// takes for granted that matrices of a list, which it does not see when it chooses a kernel, lie at multiples
+    /// of 16 bytes (reference of `cublasGemmBatchedEx`).
+    pub fn takes_lists(&self, lists: &[Vec<u64>; 3]) -> bool {
+        let aligned = |address: &u64| address.is_multiple_of(ALIGNMENT);
+        self.compute == sys::cublasComputeType_t::CUBLAS_COMPUTE_32F
+            || lists.iter().flatten().all(aligned)
+    }
+
+    /// Queues a product of buffers at these addresses. `lists` are the device addresses of lists of pointers to
+    /// all matrices of the operands and the result, where the product is to be computed from such.
     ///
     /// # Errors
     /// The library refuses.
     ///
     /// # Safety
-    /// The buffers are those of the product, and live until the stream has come past.
+    /// The buffers and lists are those of the product, and live until the stream has come past.
     pub unsafe fn run(
         &self,
         product: &LibraryProduct,
         addresses: [u64; 3],
+        lists: Option<[u64; 3]>,
     ) -> Result<(), CudaError> {
         use sys::cublasOperation_t as Op;
         let op = |transposed| {
@@ -85,6 +99,35 @@ impl Products {
         let real = sys::cudaDataType::CUDA_R_32F;
         let algorithm = sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT;
         let (one, zero) = ((&raw const ONE).cast(), (&raw const ZERO).cast());
+        if let Some([a, b, c]) = lists {
+            // SAFETY: the caller's promise.
+            return unsafe {
+                sys::cublasGemmBatchedEx(
+                    self.handle,
+                    op_a,
+                    op_b,
+                    m,
+                    n,
+                    k,
+                    one,
+                    a as *const _,
+                    real,
+                    lda,
+                    b as *const _,
+                    real,
+                    ldb,
+                    zero,
+                    c as *const _,
+                    real,
+                    ldc,
+                    product.matrices().count() as i32,
+                    self.compute,
+                    algorithm,
+                )
+            }
+            .result()
+            .call("cublasGemmBatchedEx");
+        }
         for offsets in &product.offsets {
             let at = |i: usize| {
                 addresses[i].wrapping_add_signed(offsets[i] as i64 * size_of::<f32>() as i64)

@@ -175,7 +175,7 @@ impl CudaSession {
             iotas: &|len| self.iotas.get(&len).map_or(0, Memory::address),
         };
         let loaded = &mut self.programs[program];
-        loaded.resolve(&places, &self.modules)?;
+        loaded.resolve(&places, &self.modules, &self.products, &self.stream)?;
         let outputs: Vec<(String, u64)> = loaded.output_addresses(&places);
         // SAFETY: addresses were resolved to memory of the lengths that the program says, which lives until
         // `grow` or `drop` has waited for the stream; the compiler verified that kernels stay inside.

@@ -174,6 +174,53 @@ fn a_captured_run_follows_key_and_feeds() {
     });
 }
 
+/// Products of a run as the device counts them, and as the program has them.
+fn calls(backend: &CudaBackend, sizes: model::Sizes) -> (u64, usize) {
+    let case = model::bert(sizes).expect("builds");
+    let program = ablate_compiler::compile(&case.graph.lower().expect("lowers")).expect("compiles");
+    let printed = ablate_cuda::print::print(&program);
+    let mut session = backend.session().expect("a session");
+    for (name, values) in &case.states {
+        session.set_state(name, values).expect("a state");
+    }
+    let program = session.load(case.graph).expect("compiles");
+    let before = Counts::now();
+    session
+        .run(program, &case.feeds, RandomKey { seed: 5, step: 1 })
+        .expect("runs");
+    session.output(program, "out1").expect("a loss");
+    (
+        Counts::now().since(before).products,
+        printed.products().count(),
+    )
+}
+
+/// Each product is one call, those of attention over all heads of all examples too; but tensor cores are given no
+/// list of matrices that lie at odd places.
+#[test]
+fn a_product_is_one_call() {
+    alone(test_name!(), &[], |backend| {
+        // Eight positions to sum, and heads of five numbers.
+        let odd = model::Sizes {
+            seq: 8,
+            ..model::ODD
+        };
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            let backend = backend.clone().with_precision(precision);
+            let (called, products) = calls(&backend, model::EVEN);
+            assert_eq!(called as usize, products, "{precision:?}");
+            let (called, products) = calls(&backend, odd);
+            match precision {
+                Precision::F32 => assert_eq!(called as usize, products),
+                _ => assert!(called as usize > products, "{precision:?}: {called}"),
+            }
+        }
+        let backend = backend.clone().with_precision(Precision::Tf32);
+        let case = model::bert(odd).expect("builds");
+        check_norms(&backend, case, 1.5e-2).unwrap_or_else(|e| panic!("{e}"));
+    });
+}
+
 /// Loading a larger program moves the arena: what was captured before is captured anew.
 #[test]
 fn a_graph_does_not_outlive_its_addresses() {

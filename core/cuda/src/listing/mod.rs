@@ -30,10 +30,8 @@ pub struct Product {
     pub scope: Arc<str>,
     /// What one of them moves and computes.
     pub cost: Cost,
-    /// Library calls of one run.
+    /// Library calls of one run: one a product.
     pub launches: usize,
-    /// Products of one run; a product may take several calls.
-    pub products: usize,
 }
 
 /// Everything that one run of a program launches.
@@ -94,22 +92,17 @@ impl Listing {
     fn product(&mut self, product: LibraryProduct, scope: Arc<str>, cost: Cost) {
         // Equal up to where the operands lie.
         let shape = |p: &LibraryProduct| {
-            let calls = p.offsets.len();
-            (p.transposed, p.sizes, p.leading, p.strides, p.batch, calls)
+            let runs = p.offsets.len();
+            (p.transposed, p.sizes, p.leading, p.strides, p.batch, runs)
         };
-        let calls = product.offsets.len();
         let same = |p: &&mut Product| shape(&p.product) == shape(&product);
         match self.products.iter_mut().find(same) {
-            Some(found) => {
-                found.launches += calls;
-                found.products += 1;
-            }
+            Some(found) => found.launches += 1,
             None => self.products.push(Product {
                 product,
                 scope,
                 cost,
-                launches: calls,
-                products: 1,
+                launches: 1,
             }),
         }
     }
@@ -132,7 +125,7 @@ impl Listing {
     /// Seconds that one run takes at least, one launch after another; launching itself costs nothing.
     pub fn seconds(&self, device: &roofline::DataSheet, products: Precision) -> f64 {
         let kernels = self.kernels.iter().map(|l| (l.cost(), l.launches));
-        let calls = self.products.iter().map(|p| (p.cost, p.products));
+        let calls = self.products.iter().map(|p| (p.cost, p.launches));
         let copies = Cost {
             bytes: self.copies.1 as f64,
             ..Cost::default()

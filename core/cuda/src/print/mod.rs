@@ -100,6 +100,14 @@ impl Printed {
             _ => &[],
         })
     }
+
+    /// Every matrix product of the library, in order of execution.
+    pub fn products(&self) -> impl Iterator<Item = &LibraryProduct> {
+        self.steps.iter().filter_map(|step| match step {
+            Work::Product(product) => Some(product),
+            _ => None,
+        })
+    }
 }
 
 /// Prints a program.

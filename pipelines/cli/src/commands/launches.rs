@@ -162,7 +162,7 @@ fn kernel_table(kernels: &[Launched], registers: &Registers) -> String {
 
 fn product_table(products: &[Product]) -> String {
     let mut header: Vec<String> = [
-        "products", "calls", "m", "n", "k", "op", "ld", "batch", "strides",
+        "calls", "m", "n", "k", "op", "ld", "batch", "strides",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -175,12 +175,13 @@ fn product_table(products: &[Product]) -> String {
     let row = |found: &Product| {
         let product = &found.product;
         let op = |transposed: bool| if transposed { 'T' } else { 'N' };
-        let mut row = vec![found.products.to_string(), found.launches.to_string()];
+        let mut row = vec![found.launches.to_string()];
         row.extend(product.sizes.map(|size| size.to_string()));
         row.push(product.transposed.map(op).iter().collect());
         row.push(list(&product.leading));
-        row.push(product.batch.to_string());
+        row.push(product.matrices().count().to_string());
         row.push(match product.batch {
+            _ if product.is_listed() => "listed".to_owned(),
             1 => "-".to_owned(),
             _ => list(&product.strides),
         });
