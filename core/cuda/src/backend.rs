@@ -107,8 +107,13 @@ impl Backend for CudaBackend {
     }
 
     fn description(&self) -> String {
+        let products = match self.precision {
+            Precision::F32 => "",
+            Precision::Tf32 => ", TF32 products",
+            Precision::Bf16 => ", bf16 products",
+        };
         format!(
-            "cuda, {}, {:.1} GiB, {}",
+            "cuda, {}, {:.1} GiB, {}{products}",
             self.device.name,
             self.device.memory_bytes as f64 / (1u64 << 30) as f64,
             self.compiler.description()

@@ -161,11 +161,9 @@ fn kernel_table(kernels: &[Launched], registers: &Registers) -> String {
 }
 
 fn product_table(products: &[Product]) -> String {
-    let mut header: Vec<String> = [
-        "calls", "m", "n", "k", "op", "ld", "batch", "strides",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut header: Vec<String> = ["calls", "m", "n", "k", "op", "ld", "batch", "strides"]
+        .map(str::to_owned)
+        .to_vec();
     header.extend(["moved, kB", "MFLOP"].map(str::to_owned));
     for device in &DEVICES {
         let name = short(device);
