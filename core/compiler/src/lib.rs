@@ -6,7 +6,7 @@
 //!
 //! Passes, each verified after it ran: [`passes::import`], [`passes::canonicalize`],
 //! [`passes::onehot`], [`passes::layout`], [`passes::contraction`], [`passes::spread`], [`passes::large`],
-//! [`passes::fusion`] with [`passes::emit`] and [`passes::recompute`], [`passes::blocks`],
+//! [`passes::fusion`] with [`passes::emit`] and [`passes::recompute`], [`passes::epilogue`], [`passes::blocks`],
 //! [`passes::buffers`] with [`passes::storage`].
 
 pub mod access;
@@ -58,6 +58,9 @@ pub fn compile_with(lowered: &Lowered, activations: Storage) -> Result<Program, 
         ir.verify("large")?;
     }
     let (mut program, assigned) = passes::emit::run(&ir)?;
+    let wanted = program.outputs.iter().chain(&assigned);
+    let wanted: Vec<program::BufferId> = wanted.map(|(_, buffer)| *buffer).collect();
+    passes::epilogue::run(&mut program, &wanted);
     passes::buffers::run(&mut program, &assigned, &ir, activations)?;
     Ok(program)
 }

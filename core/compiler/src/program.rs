@@ -206,6 +206,8 @@ pub enum Kernel {
         b: BufferId,
         /// Result.
         c: BufferId,
+        /// One number a column of the result, added to each sum when it is complete: `n` neighbouring elements.
+        bias: Option<BufferId>,
     },
     /// `out[row, inner] = table[index[row], inner]`, zero for an index outside the classes.
     Gather {
@@ -325,7 +327,7 @@ impl Kernel {
                     _ => None,
                 })
                 .collect(),
-            Kernel::Gemm { a, b, .. } => vec![*a, *b],
+            Kernel::Gemm { a, b, bias, .. } => [*a, *b].into_iter().chain(*bias).collect(),
             Kernel::Gather { table, index, .. } => vec![*table, *index],
             Kernel::ScatterAdd { value, index, .. } => vec![*value, *index],
             Kernel::Uniform { .. } => vec![],

@@ -3,6 +3,7 @@
 use crate::compiler::{default_cache, Compiler};
 use crate::device::Device;
 use crate::error::CudaError;
+use crate::libraries;
 use crate::session::CudaSession;
 use ablate_compiler::{Backend, BackendError, Session};
 use ablate_graph::{Feeds, Graph, RandomKey};
@@ -27,6 +28,8 @@ pub struct CudaBackend {
     device: Arc<Device>,
     compiler: Compiler,
     precision: Precision,
+    /// Why products add no bias themselves, if they do not.
+    without_epilogues: Option<String>,
 }
 
 impl CudaBackend {
@@ -37,10 +40,13 @@ impl CudaBackend {
     pub fn new() -> Result<Self, CudaError> {
         let device = Device::open()?;
         let compiler = Compiler::new(&device, default_cache())?;
+        let light = libraries::check_light().err();
         Ok(CudaBackend {
             device,
             compiler,
             precision: Precision::F32,
+            without_epilogues: light
+                .map(|e| format!("{e}; until then biases are added by kernels of their own")),
         })
     }
 
@@ -120,8 +126,17 @@ impl Backend for CudaBackend {
         )
     }
 
+    fn advice(&self) -> Option<&str> {
+        self.without_epilogues.as_deref()
+    }
+
     fn session(&self) -> Result<Box<dyn Session>, BackendError> {
-        let session = CudaSession::new(self.device.clone(), self.compiler.clone(), self.precision)?;
+        let session = CudaSession::new(
+            self.device.clone(),
+            self.compiler.clone(),
+            self.precision,
+            self.without_epilogues.is_none(),
+        )?;
         Ok(Box::new(session))
     }
 }

@@ -3,7 +3,7 @@
 use crate::device::Stream;
 use crate::error::{CudaError, Named};
 use crate::print::LibraryProduct;
-use crate::products::Products;
+use crate::products::{Given, Products};
 use cudarc::driver::result as cu;
 use cudarc::driver::sys;
 
@@ -27,8 +27,8 @@ pub enum Launch {
         product: LibraryProduct,
         /// First bytes of the operands' buffers and the result's.
         addresses: [u64; 3],
-        /// Lists of the addresses of all matrices, where the library is given such.
-        lists: Option<[u64; 3]>,
+        /// What else it is given.
+        given: Given,
     },
     /// A copy on the device.
     Copy {
@@ -71,8 +71,8 @@ impl Launch {
                 Launch::Product {
                     product,
                     addresses,
-                    lists,
-                } => products.run(product, *addresses, *lists),
+                    given,
+                } => products.run(product, *addresses, *given, stream),
                 Launch::Copy { from, to, bytes } => {
                     cu::memcpy_dtod_async(*to, *from, *bytes, stream.0).call("cuMemcpyDtoDAsync")
                 }

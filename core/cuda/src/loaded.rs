@@ -9,8 +9,8 @@ use crate::launch::Launch;
 use crate::lists::Lists;
 use crate::memory::{Memory, Pinned};
 use crate::modules::Modules;
-use crate::print::{self, Argument, LibraryProduct, Printed, Work};
-use crate::products::Products;
+use crate::print::{self, Argument, KernelSource, LibraryProduct, Printed, Work};
+use crate::products::{Given, Products};
 use ablate_compiler::program::Place;
 use ablate_compiler::{KernelTime, Program};
 use ablate_graph::RandomKey;
@@ -101,8 +101,11 @@ impl Loaded {
     ///
     /// # Errors
     /// There is not enough memory.
-    pub fn new(program: Program) -> Result<Self, CudaError> {
-        let printed = print::print(&program);
+    pub fn new(program: Program, products: &mut Products) -> Result<Self, CudaError> {
+        let printed = print::print_for(&program, |product| {
+            let aligned = product.buffers.map(|id| alignment(&program, id));
+            products.plan(product, aligned).is_some()
+        });
         let mut streams: Vec<String> = vec![];
         for argument in printed.kernels().flat_map(|k| &k.arguments) {
             if let Argument::Stream(name) = argument {
@@ -215,7 +218,7 @@ impl Loaded {
         &mut self,
         places: &Places,
         modules: &Modules,
-        products: &Products,
+        products: &mut Products,
         stream: &Stream,
     ) -> Result<(), CudaError> {
         if !self.launches.is_empty() {
@@ -233,25 +236,28 @@ impl Loaded {
                 }
             }
         };
+        let launch = |kernel: &KernelSource| {
+            let missing = || CudaError::Call {
+                call: "cuModuleGetFunction",
+                status: format!("{} was never loaded", kernel.entry),
+            };
+            Ok(Launch::Kernel {
+                function: modules.function(&kernel.entry).ok_or_else(missing)?,
+                grid: kernel.grid[0],
+                block: kernel.block[0],
+                arguments: kernel.arguments.iter().map(argument).collect(),
+            })
+        };
         let mut launches = Vec::with_capacity(self.printed.steps.len());
         for work in &self.printed.steps {
             let mut step = vec![];
             match work {
                 Work::Kernels(kernels) => {
                     for kernel in kernels {
-                        let missing = || CudaError::Call {
-                            call: "cuModuleGetFunction",
-                            status: format!("{} was never loaded", kernel.entry),
-                        };
-                        step.push(Launch::Kernel {
-                            function: modules.function(&kernel.entry).ok_or_else(missing)?,
-                            grid: kernel.grid[0],
-                            block: kernel.block[0],
-                            arguments: kernel.arguments.iter().map(argument).collect(),
-                        });
+                        step.push(launch(kernel)?);
                     }
                 }
-                Work::Product(product) => {
+                Work::Product(product) | Work::Biased(product, _) => {
                     let addresses = product.buffers.map(address);
                     let all = matrices(product, addresses);
                     let of = |all: &[Vec<u64>; 3], list: usize| {
@@ -262,11 +268,26 @@ impl Loaded {
                     if lists.is_some() {
                         pointers.extend(all.into_iter().flatten());
                     }
+                    let bias = match product.bias {
+                        None => None,
+                        Some(bias) => {
+                            let aligned = product.buffers.map(|id| alignment(&self.program, id));
+                            let unplanned = || CudaError::Call {
+                                call: "cublasLtMatmul",
+                                status: "a product was never planned".into(),
+                            };
+                            let plan = products.plan(product, aligned).ok_or_else(unplanned)?;
+                            Some((plan, address(bias)))
+                        }
+                    };
                     step.push(Launch::Product {
                         product: product.clone(),
                         addresses,
-                        lists,
+                        given: Given { lists, bias },
                     });
+                    if let Work::Biased(_, kernel) = work {
+                        step.push(launch(kernel)?);
+                    }
                 }
                 Work::Copy(from, to) => {
                     let bytes = self.program.buffers[*to].len * size_of::<f32>();
@@ -448,6 +469,14 @@ impl Loaded {
             self.pending.set(false);
         }
         Ok(Some(&self.results.as_slice()[at..at + len]))
+    }
+}
+
+/// Bytes that a buffer begins at a multiple of, wherever the arena lies: allocations are multiples of 256.
+fn alignment(program: &Program, id: usize) -> u64 {
+    match &program.buffers[id].place {
+        Place::Arena { offset } => (offset * size_of::<f32>()) as u64,
+        _ => 0,
     }
 }
 

@@ -1,6 +1,7 @@
-//! Matrix products by cuBLAS.
+//! Matrix products by cuBLAS, and by cuBLASLt where it adds a bias.
 
 use crate::device::Stream;
+use crate::epilogues::{Epilogues, Queue};
 use crate::error::{CudaError, Named};
 use crate::memory::Memory;
 use crate::print::LibraryProduct;
@@ -24,14 +25,26 @@ pub struct Products {
     handle: sys::cublasHandle_t,
     workspace: Memory,
     compute: sys::cublasComputeType_t,
+    /// Nothing where cuBLASLt is not there.
+    epilogues: Option<Epilogues>,
+}
+
+/// What a product is given beside its operands and result.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given {
+    /// Device addresses of lists of pointers to all matrices of the operands and the result, where it is to be
+    /// computed from such.
+    pub lists: Option<[u64; 3]>,
+    /// Number of [`Products::plan`] and address of the bias, where it has one.
+    pub bias: Option<(usize, u64)>,
 }
 
 impl Products {
-    /// Opens the library on a stream. The device must be current.
+    /// Opens the library on a stream, and cuBLASLt for `epilogues`. The device must be current.
     ///
     /// # Errors
     /// The library refuses, or there is no memory for its workspace.
-    pub fn new(stream: &Stream, precision: Precision) -> Result<Self, CudaError> {
+    pub fn new(stream: &Stream, precision: Precision, epilogues: bool) -> Result<Self, CudaError> {
         use sys::cublasComputeType_t as Compute;
         let workspace = Memory::new(WORKSPACE_BYTES / size_of::<f32>(), "cuBLAS's workspace")?;
         let products = Products {
@@ -41,6 +54,10 @@ impl Products {
                 Precision::F32 => Compute::CUBLAS_COMPUTE_32F,
                 Precision::Tf32 => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
                 Precision::Bf16 => Compute::CUBLAS_COMPUTE_32F_FAST_16BF,
+            },
+            epilogues: match epilogues {
+                true => Some(Epilogues::new(precision, WORKSPACE_BYTES)?),
+                false => None,
             },
         };
         // SAFETY: handle, stream and workspace live as long as the session. Setting the stream resets the
@@ -69,20 +86,44 @@ impl Products {
             || lists.iter().flatten().all(aligned)
     }
 
-    /// Queues a product of buffers at these addresses. `lists` are the device addresses of lists of pointers to
-    /// all matrices of the operands and the result, where the product is to be computed from such.
+    /// The number of the plan for a product with a bias, whose buffers lie at multiples of these bytes; nothing
+    /// where the library does not add it.
+    pub fn plan(&mut self, product: &LibraryProduct, alignment: [u64; 3]) -> Option<usize> {
+        let first = product.offsets.first()?;
+        let aligned = [0, 1, 2].map(|operand| {
+            let bytes = first[operand].unsigned_abs() as u64 * size_of::<f32>() as u64;
+            // The largest power of two of which both are multiples, as far as anyone asks.
+            1 << (alignment[operand] | bytes | 256).trailing_zeros()
+        });
+        self.epilogues.as_mut()?.plan(product, aligned)
+    }
+
+    /// Queues a product of buffers at these addresses.
     ///
     /// # Errors
     /// The library refuses.
     ///
     /// # Safety
-    /// The buffers and lists are those of the product, and live until the stream has come past.
+    /// The buffers, lists and bias are those of the product, and live until the stream has come past.
     pub unsafe fn run(
         &self,
         product: &LibraryProduct,
         addresses: [u64; 3],
-        lists: Option<[u64; 3]>,
+        given: Given,
+        stream: &Stream,
     ) -> Result<(), CudaError> {
+        if let (Some((plan, bias)), Some(epilogues), Some(first)) =
+            (given.bias, &self.epilogues, product.offsets.first())
+        {
+            let bytes = |operand: usize| first[operand] as i64 * size_of::<f32>() as i64;
+            let at = [0, 1, 2].map(|i| addresses[i].wrapping_add_signed(bytes(i)));
+            let queue = Queue {
+                stream,
+                workspace: self.workspace.address(),
+            };
+            // SAFETY: the caller's promise.
+            return unsafe { epilogues.run(plan, at, bias, &queue) };
+        }
         use sys::cublasOperation_t as Op;
         let op = |transposed| {
             if transposed {
@@ -99,7 +140,7 @@ impl Products {
         let real = sys::cudaDataType::CUDA_R_32F;
         let algorithm = sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT;
         let (one, zero) = ((&raw const ONE).cast(), (&raw const ZERO).cast());
-        if let Some([a, b, c]) = lists {
+        if let Some([a, b, c]) = given.lists {
             // SAFETY: the caller's promise.
             return unsafe {
                 sys::cublasGemmBatchedEx(

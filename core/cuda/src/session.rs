@@ -48,7 +48,7 @@ fn unknown<'a>(
 }
 
 impl CudaSession {
-    /// An empty session.
+    /// An empty session; `epilogues` says whether cuBLASLt is there.
     ///
     /// # Errors
     /// The device refuses.
@@ -56,13 +56,14 @@ impl CudaSession {
         device: Arc<Device>,
         compiler: Compiler,
         precision: Precision,
+        epilogues: bool,
     ) -> Result<Self, CudaError> {
         device.make_current()?;
         let stream = Stream::new()?;
         Ok(CudaSession {
             programs: vec![],
             modules: Modules::default(),
-            products: Products::new(&stream, precision)?,
+            products: Products::new(&stream, precision, epilogues)?,
             states: BTreeMap::new(),
             iotas: BTreeMap::new(),
             arena: Memory::new(0, "the arena")?,
@@ -175,7 +176,7 @@ impl CudaSession {
             iotas: &|len| self.iotas.get(&len).map_or(0, Memory::address),
         };
         let loaded = &mut self.programs[program];
-        loaded.resolve(&places, &self.modules, &self.products, &self.stream)?;
+        loaded.resolve(&places, &self.modules, &mut self.products, &self.stream)?;
         let outputs: Vec<(String, u64)> = loaded.output_addresses(&places);
         // SAFETY: addresses were resolved to memory of the lengths that the program says, which lives until
         // `grow` or `drop` has waited for the stream; the compiler verified that kernels stay inside.
@@ -192,7 +193,7 @@ impl Session for CudaSession {
     fn load(&mut self, graph: Graph) -> Result<ProgramId, BackendError> {
         let program = compile(&graph.lower()?)?;
         self.device.make_current()?;
-        let loaded = Loaded::new(program)?;
+        let loaded = Loaded::new(program, &mut self.products)?;
         self.provide(&loaded)?;
         self.modules
             .add(loaded.printed().kernels(), &self.compiler)?;

@@ -3,7 +3,7 @@
 mod model;
 
 use ablate_compiler::compile;
-use ablate_cuda::print::{print, Argument, KernelSource, Printed, PRELUDE};
+use ablate_cuda::print::{print, print_for, Argument, KernelSource, Printed, Work, PRELUDE};
 use ablate_graph::Graph;
 use ablate_soft_cuda::installed;
 use cudarc::nvrtc::{compile_ptx_with_opts, CompileOptions};
@@ -57,6 +57,41 @@ fn layer_norm_with_its_gradient_is_a_block_a_row_and_a_fold() {
         .filter(|k| k.arguments.iter().any(is_scratch));
     let shown: Vec<KernelSource> = folded.collect();
     insta::assert_snapshot!(snapshot(&shown));
+}
+
+/// A library that adds no bias is followed by a kernel; a printed product adds it itself.
+#[test]
+fn a_bias_that_the_library_does_not_add_is_a_kernel() {
+    let mut g = Graph::new();
+    let x = g.input("x", &[64, 48]).unwrap();
+    let w = g.parameter("w", &[32, 48]).unwrap();
+    let b = g.parameter("b", &[32]).unwrap();
+    let y = g.linear(&x, &w, Some(&b)).unwrap();
+    g.output("y", &y).unwrap();
+    let apart = g.input("apart", &[64, 48, 2]).unwrap();
+    let apart = g.slice(&apart, 2, 1, 2).unwrap();
+    let apart = g.reshape(&apart, &[64, 48]).unwrap();
+    let z = g.linear(&apart, &w, Some(&b)).unwrap();
+    g.output("z", &z).unwrap();
+    let program = compile(&g.lower().unwrap()).unwrap();
+    let biases =
+        |printed: &Printed| -> Vec<bool> { printed.products().map(|p| p.bias.is_some()).collect() };
+    let added = print(&program);
+    assert_eq!(biases(&added), [true]);
+    let kernels: Vec<KernelSource> = added.kernels().cloned().collect();
+    assert_eq!(kernels.len(), 1);
+    assert!(
+        kernels[0].body.contains("+ bias[column]"),
+        "{}",
+        kernels[0].body
+    );
+    let not = print_for(&program, |_| false);
+    assert_eq!(biases(&not), [false]);
+    assert!(not
+        .steps
+        .iter()
+        .any(|step| matches!(step, Work::Biased(..))));
+    insta::assert_snapshot!(snapshot(&not.kernels().cloned().collect::<Vec<_>>()));
 }
 
 #[test]

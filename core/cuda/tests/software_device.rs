@@ -341,6 +341,73 @@ fn what_is_missing_is_named() {
     }
 }
 
+/// The three biases of query, key and value of each layer are cuBLASLt's.
+#[test]
+fn products_add_their_biases() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("trace");
+    let name = test_name!();
+    let path = trace.to_string_lossy();
+    alone(name, &[("SOFT_CUDA_TRACE", &path)], |backend| {
+        assert_eq!(backend.advice(), None);
+        runs(backend, 1);
+    });
+    if is_child(name) || installed().is_none() {
+        return;
+    }
+    let lines = std::fs::read_to_string(&trace).expect("a trace");
+    let biased = lines.lines().filter(|l| l.contains("bias Added"));
+    assert_eq!(biased.count(), 3 * model::EVEN.layers, "{lines}");
+}
+
+/// Without cuBLASLt kernels add the biases, to the same bits here, and the backend says why.
+#[test]
+fn cublaslt_can_be_done_without() {
+    let name = test_name!();
+    if is_child(name) {
+        let backend = CudaBackend::new().expect("the parent has found the device");
+        let digest = runs(&backend, 3).into_iter().flatten();
+        let digest = digest.fold(7u64, |h, v| {
+            (h ^ u64::from(v.to_bits())).wrapping_mul(0x0100_0000_01b3)
+        });
+        println!(
+            "digest {digest:x}. advice {}.",
+            backend.advice().unwrap_or("none")
+        );
+        return;
+    }
+    let Some(soft) = installed() else { return };
+    let libraries = [Library::Driver, Library::Nvrtc, Library::Cublas];
+    let without = SoftCuda::install_only(&libraries).expect("installed above");
+    let said = |soft: &SoftCuda| {
+        let home = cache(soft).to_string_lossy().into_owned();
+        let finished = rerun(soft, name, &[("XDG_CACHE_HOME", &home)]);
+        assert!(finished.passed, "{}\n{}", finished.stdout, finished.stderr);
+        assert!(is_quiet(&finished.stderr), "{}", finished.stderr);
+        let line = finished
+            .stdout
+            .lines()
+            .find(|l| l.contains("digest "))
+            .expect("a line");
+        let (digest, advice) = line.split_once(". advice ").expect("both");
+        let digest = digest.split("digest ").nth(1).expect("a digest");
+        (digest.to_string(), advice.to_string())
+    };
+    let (with, none) = said(soft);
+    let (digest, advice) = said(&without);
+    assert_eq!(none, "none.");
+    if advice == "none." {
+        println!("SKIPPED: this machine has a cuBLASLt of its own");
+        return;
+    }
+    assert!(
+        advice.starts_with("cuBLASLt is missing (libcublasLt.so.12")
+            && advice.contains("biases are added by kernels of their own"),
+        "{advice}"
+    );
+    assert_eq!(digest, with);
+}
+
 #[test]
 fn too_little_memory_says_how_much_and_what_to_change() {
     let name = test_name!();

@@ -62,12 +62,11 @@ impl Listing {
             match work {
                 Work::Kernels(kernels) => kernels.into_iter().for_each(|k| listing.kernel(k)),
                 Work::Product(product) => {
-                    let cost = Cost {
-                        bytes: time.bytes as f64,
-                        flops: 0.0,
-                        product_flops: time.flops,
-                    };
-                    listing.product(product, time.scope, cost);
+                    listing.product(product, time.scope, time.bytes, time.flops);
+                }
+                Work::Biased(product, kernel) => {
+                    listing.product(product, time.scope, time.bytes, time.flops);
+                    listing.kernel(*kernel);
                 }
                 Work::Copy(..) => {
                     listing.copies.0 += 1;
@@ -89,11 +88,17 @@ impl Listing {
         }
     }
 
-    fn product(&mut self, product: LibraryProduct, scope: Arc<str>, cost: Cost) {
+    fn product(&mut self, product: LibraryProduct, scope: Arc<str>, bytes: u64, flops: f64) {
+        let cost = Cost {
+            bytes: bytes as f64,
+            flops: 0.0,
+            product_flops: flops,
+        };
         // Equal up to where the operands lie.
         let shape = |p: &LibraryProduct| {
             let runs = p.offsets.len();
-            (p.transposed, p.sizes, p.leading, p.strides, p.batch, runs)
+            let matrices = (p.strides, p.batch, runs);
+            (p.transposed, p.sizes, p.leading, matrices, p.bias.is_some())
         };
         let same = |p: &&mut Product| shape(&p.product) == shape(&product);
         match self.products.iter_mut().find(same) {

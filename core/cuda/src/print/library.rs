@@ -27,6 +27,8 @@ pub struct LibraryProduct {
     pub batch: usize,
     /// First elements of the operands and the result of each run.
     pub offsets: Vec<[isize; 3]>,
+    /// One number a row of the result, added to each of its columns; only where one stride leads through the batch.
+    pub bias: Option<BufferId>,
 }
 
 impl LibraryProduct {
@@ -87,8 +89,12 @@ fn stored(rows: usize, columns: usize, strides: [isize; 2]) -> Option<(bool, usi
     None
 }
 
-/// A product as a library's, if a library can do it.
-pub fn library(gemm: &Gemm, [a, b, c]: [BufferId; 3]) -> Option<LibraryProduct> {
+/// A product as a library's, if a library can do it; `bias` may be left to whoever calls it.
+pub fn library(
+    gemm: &Gemm,
+    [a, b, c]: [BufferId; 3],
+    bias: Option<BufferId>,
+) -> Option<LibraryProduct> {
     let (m, n, k) = (gemm.m, gemm.n, gemm.k);
     // The result's columns lie together: the library computes the transposed result of the exchanged
     // operands. Else its rows may.
@@ -140,7 +146,10 @@ pub fn library(gemm: &Gemm, [a, b, c]: [BufferId; 3]) -> Option<LibraryProduct> 
             .flat_map(|from| (0..level.size).map(move |i| moved(from, i)))
             .collect();
     }
+    // The columns that the bias is for are the rows of the exchanged product.
+    let bias = bias.filter(|_| swap && offsets.len() == 1);
     Some(LibraryProduct {
+        bias,
         buffers: if swap { [b, a, c] } else { [a, b, c] },
         transposed: [first.0, second.0],
         sizes: if swap {
@@ -172,11 +181,12 @@ mod tests {
             k: level(3, 1, 7, 0),
             offset: [0, 2],
         };
-        let found = library(&gemm, [10, 11, 12]).unwrap();
+        let found = library(&gemm, [10, 11, 12], Some(13)).unwrap();
         assert_eq!(found.buffers, [11, 10, 12]);
         assert_eq!(found.transposed, [false, false]);
         assert_eq!((found.sizes, found.leading), ([7, 5, 3], [7, 3, 7]));
         assert_eq!(found.offsets, [[2, 0, 0]]);
+        assert_eq!(found.bias, Some(13));
     }
 
     #[test]
@@ -188,7 +198,7 @@ mod tests {
             k: level(20, 1, 1, 0),
             offset: [0, 0],
         };
-        let found = library(&gemm, [0, 1, 2]).unwrap();
+        let found = library(&gemm, [0, 1, 2], None).unwrap();
         assert_eq!((found.batch, found.strides), (3, [20, 20, 25]));
         assert_eq!(found.offsets, [[0, 0, 0], [600, 600, 100]]);
         assert_eq!(found.transposed, [true, false]);
@@ -207,7 +217,7 @@ mod tests {
             k: level(4, 1, 1, 0),
             offset: [0, 0],
         };
-        let found = library(&gemm, [0, 1, 2]).unwrap();
+        let found = library(&gemm, [0, 1, 2], None).unwrap();
         assert_eq!((found.batch, found.strides), (6, [20, 20, 25]));
         assert!(!found.is_listed());
     }
@@ -221,6 +231,6 @@ mod tests {
             k: level(3, 1, 7, 0),
             offset: [0, 0],
         };
-        assert_eq!(library(&gemm, [0, 1, 2]), None);
+        assert_eq!(library(&gemm, [0, 1, 2], None), None);
     }
 }

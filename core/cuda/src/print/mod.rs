@@ -11,6 +11,7 @@
 
 mod access;
 mod analysis;
+mod bias;
 mod fold;
 mod index;
 mod library;
@@ -79,6 +80,8 @@ pub enum Work {
     Kernels(Vec<KernelSource>),
     /// A matrix product for a library. Where it has no call for the layout, it is a kernel.
     Product(LibraryProduct),
+    /// The same, and a kernel that adds the bias, which the library does not.
+    Biased(LibraryProduct, Box<KernelSource>),
     /// A copy from one buffer to another.
     Copy(BufferId, BufferId),
 }
@@ -97,6 +100,7 @@ impl Printed {
     pub fn kernels(&self) -> impl Iterator<Item = &KernelSource> {
         self.steps.iter().flat_map(|step| match step {
             Work::Kernels(kernels) => &kernels[..],
+            Work::Biased(_, kernel) => std::slice::from_ref(&**kernel),
             _ => &[],
         })
     }
@@ -104,14 +108,19 @@ impl Printed {
     /// Every matrix product of the library, in order of execution.
     pub fn products(&self) -> impl Iterator<Item = &LibraryProduct> {
         self.steps.iter().filter_map(|step| match step {
-            Work::Product(product) => Some(product),
+            Work::Product(product) | Work::Biased(product, _) => Some(product),
             _ => None,
         })
     }
 }
 
-/// Prints a program.
+/// Prints a program for a library that adds every bias that it can be given.
 pub fn print(program: &Program) -> Printed {
+    print_for(program, |_| true)
+}
+
+/// Prints a program; `adds` tells whether the library adds a product's bias.
+pub fn print_for(program: &Program, mut adds: impl FnMut(&LibraryProduct) -> bool) -> Printed {
     let times = program.kernel_times();
     let mut printed = Printed::default();
     for (step, time) in program.steps.iter().zip(times) {
@@ -122,13 +131,25 @@ pub fn print(program: &Program) -> Printed {
             bytes: time.bytes,
         };
         let kernels = match &step.kernel {
-            Kernel::Gemm { gemm, a, b, c } => match library::library(gemm, [*a, *b, *c]) {
-                Some(product) => {
-                    printed.steps.push(Work::Product(product));
+            Kernel::Gemm {
+                gemm,
+                a,
+                b,
+                c,
+                bias,
+            } => match library::library(gemm, [*a, *b, *c], *bias) {
+                Some(mut product) => {
+                    product.bias = product.bias.filter(|_| adds(&product));
+                    let missing = bias.filter(|_| product.bias.is_none());
+                    let added = missing.and_then(|b| bias::print(gemm.n.size, *c, b, &about));
+                    printed.steps.push(match added {
+                        Some(kernel) => Work::Biased(product, Box::new(kernel)),
+                        None => Work::Product(product),
+                    });
                     continue;
                 }
                 None => Kernels {
-                    kernels: vec![product::product(gemm, [*a, *b, *c], &about)],
+                    kernels: vec![product::product(gemm, [*a, *b, *c], *bias, &about)],
                     scratch: 0,
                 },
             },

@@ -8,7 +8,12 @@ use ablate_compiler::program::BufferId;
 const TILE: usize = 16;
 
 /// Prints a product: a block computes a tile of 16 x 16 from tiles in shared memory.
-pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSource {
+pub fn product(
+    gemm: &Gemm,
+    [a, b, c]: [BufferId; 3],
+    bias: Option<BufferId>,
+    about: &About,
+) -> KernelSource {
     let (m, n, k) = (gemm.m, gemm.n, gemm.k);
     let batch: usize = gemm.batch.iter().map(|l| l.size).product();
     let (down, across) = (m.size.div_ceil(TILE), n.size.div_ceil(TILE));
@@ -38,8 +43,13 @@ pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSo
     for (int i = 0; i < {TILE}; i++) sum += left[y][i] * right[i][x];
     __syncthreads();
   }}
-  if (row < {ms} && column < {ns}) c[c0 + row * {cm} + column * {cn}] = sum;
+  if (row < {ms} && column < {ns}) c[c0 + row * {cm} + column * {cn}] = sum{added};
 "#,
+        added = if bias.is_some() {
+            " + bias[column]"
+        } else {
+            ""
+        },
         tiles = down * across,
         a0 = offset(&|l| l.a, gemm.offset[0]),
         b0 = offset(&|l| l.b, gemm.offset[1]),
@@ -62,7 +72,7 @@ pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSo
         shared_bytes: 2 * TILE * (TILE + 1) * size_of::<f32>(),
         flops: gemm.flops() as u64,
     };
-    let parameters = [
+    let mut parameters = vec![
         (
             "const float *__restrict__ a".to_string(),
             Argument::Buffer(a),
@@ -73,5 +83,9 @@ pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSo
         ),
         ("float *__restrict__ c".to_string(), Argument::Buffer(c)),
     ];
+    if let Some(bias) = bias {
+        let declared = "const float *__restrict__ bias".to_string();
+        parameters.push((declared, Argument::Buffer(bias)));
+    }
     about.source(&launch, &parameters, &body, about.bytes)
 }

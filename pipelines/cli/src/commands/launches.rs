@@ -34,7 +34,7 @@ pub fn all(launches: &Launches, graph: &str) -> String {
     text += &format!("{}\n\n", registers.said);
     if !listing.products.is_empty() {
         text +=
-            "Matrix products are calls of cuBLAS: column-major, all matrices in f32 in memory.\n";
+            "Matrix products are calls of cuBLAS, with an epilogue of cuBLASLt: column-major, all matrices in f32 in memory.\n";
         text += &product_table(&listing.products);
         text.push('\n');
     }
@@ -161,9 +161,11 @@ fn kernel_table(kernels: &[Launched], registers: &Registers) -> String {
 }
 
 fn product_table(products: &[Product]) -> String {
-    let mut header: Vec<String> = ["calls", "m", "n", "k", "op", "ld", "batch", "strides"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut header: Vec<String> = [
+        "calls", "m", "n", "k", "op", "ld", "batch", "strides", "epilogue",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     header.extend(["moved, kB", "MFLOP"].map(str::to_owned));
     for device in &DEVICES {
         let name = short(device);
@@ -183,6 +185,7 @@ fn product_table(products: &[Product]) -> String {
             1 => "-".to_owned(),
             _ => list(&product.strides),
         });
+        row.push(product.bias.map_or("-", |_| "bias").to_owned());
         row.extend(amounts(&found.cost));
         for device in &DEVICES {
             row.extend(PRECISIONS.map(|(p, _)| microseconds(device, &found.cost, p)));
