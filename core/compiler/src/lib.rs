@@ -35,12 +35,34 @@ pub fn compile(lowered: &Lowered) -> Result<Program, CompileError> {
     compile_with(lowered, Storage::F32)
 }
 
+/// What a backend can do that not every one can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// Keeps activations in another storage than single precision; [`passes::storage`] says which of them.
+    pub activations: Storage,
+    /// Products that sum their left operand on the side: `sums` of [`program::Kernel::Gemm`].
+    pub sums: bool,
+}
+
 /// Compiles a lowered graph for a backend that keeps activations in another storage than single
 /// precision ([`passes::storage`] says which of them); with [`Storage::F32`] the same as [`compile`].
 ///
 /// # Errors
 /// As [`compile`].
 pub fn compile_with(lowered: &Lowered, activations: Storage) -> Result<Program, CompileError> {
+    let abilities = Abilities {
+        activations,
+        ..Abilities::default()
+    };
+    compile_for(lowered, abilities)
+}
+
+/// Compiles a lowered graph for a backend with these abilities.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_for(lowered: &Lowered, abilities: Abilities) -> Result<Program, CompileError> {
+    let activations = abilities.activations;
     let mut ir = passes::import::run(lowered);
     ir.verify("import")?;
     ir = passes::canonicalize::run(ir);
@@ -61,6 +83,9 @@ pub fn compile_with(lowered: &Lowered, activations: Storage) -> Result<Program, 
     let wanted = program.outputs.iter().chain(&assigned);
     let wanted: Vec<program::BufferId> = wanted.map(|(_, buffer)| *buffer).collect();
     passes::epilogue::run(&mut program, &wanted);
+    if abilities.sums {
+        passes::epilogue::sums(&mut program);
+    }
     passes::buffers::run(&mut program, &assigned, &ir, activations)?;
     Ok(program)
 }

@@ -27,6 +27,7 @@ impl fmt::Display for Program {
                     b,
                     c,
                     bias,
+                    sums,
                 } => {
                     let (a, b, c) = (self.buffer(*a), self.buffer(*b), self.buffer(*c));
                     write!(f, "{c} = {a} x {b} ")?;
@@ -34,6 +35,9 @@ impl fmt::Display for Program {
                         write!(f, "+ {} ", self.buffer(*bias))?;
                     }
                     write!(f, "{}", Shape(gemm))?;
+                    if let Some(sums) = sums {
+                        write!(f, ", sums {}", self.buffer(*sums))?;
+                    }
                 }
                 Kernel::Gather {
                     table,

@@ -664,6 +664,7 @@ unsafe fn steps(run: &blocks::Run, cx: &Context, mut times: Option<&mut [KernelT
                     b,
                     c,
                     bias: added,
+                    ..
                 } => {
                     match &loaded.plans[number] {
                         Plan::Gemm(cut) => {

@@ -174,6 +174,7 @@ impl Run<'_> {
                         b,
                         c,
                         bias: added,
+                        ..
                     },
                     Plan::Gemm(_),
                 ) => {

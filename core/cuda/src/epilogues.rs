@@ -1,11 +1,12 @@
-//! Products with a bias by cuBLASLt: the bias is added while the result is still in registers.
+//! Products with an epilogue by cuBLASLt: a bias is added while the result is still in registers, or an operand is
+//! summed while it is read.
 //!
 //! Owns: descriptors, layouts and the choice of an algorithm, made when a program is loaded. Must not know: how
-//! products without a bias are computed.
+//! products without one are computed.
 
 use crate::device::Stream;
 use crate::error::{CudaError, Named};
-use crate::print::LibraryProduct;
+use crate::print::{Epilogue, LibraryProduct};
 use crate::Precision;
 use cudarc::cublaslt::{result as lt, sys};
 use std::ffi::c_void;
@@ -23,6 +24,7 @@ struct Shape {
     leading: [usize; 3],
     strides: [isize; 3],
     batch: usize,
+    epilogue: sys::cublasLtEpilogue_t,
     /// Bytes that operands and result lie at multiples of.
     alignment: [u32; 3],
 }
@@ -75,8 +77,12 @@ impl Epilogues {
     }
 
     /// The number of the plan for a product whose matrices lie at multiples of these bytes; nothing where the
-    /// library does not do it. A bias whose product it does not do is added by a kernel.
+    /// library does not do it. Then the epilogue is kernels.
     pub fn plan(&mut self, product: &LibraryProduct, alignment: [u32; 3]) -> Option<usize> {
+        let epilogue = match product.epilogue? {
+            Epilogue::Bias(_) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
+            Epilogue::Sums(_) => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BGRADB,
+        };
         if product.is_listed() {
             return None;
         }
@@ -86,13 +92,14 @@ impl Epilogues {
             leading: product.leading,
             strides: product.strides,
             batch: product.batch,
+            epilogue,
             alignment,
         };
         let known = self.plans.iter().position(|(other, _)| *other == shape);
         let number = known.unwrap_or_else(|| {
             let plan = self.choose(&shape);
             if let Err(reason) = &plan {
-                tracing::debug!(%reason, ?shape, "cuBLASLt adds no bias here");
+                tracing::debug!(%reason, ?shape, "cuBLASLt does no such epilogue");
             }
             self.plans.push((shape, plan.ok()));
             self.plans.len() - 1
@@ -113,9 +120,11 @@ impl Epilogues {
         let [a, b] = shape.transposed.map(i32::from);
         plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &a)?;
         plan.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &b)?;
-        let bias = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS as u32;
-        plan.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &bias)?;
-        // The heuristic asks for some pointer. Where the bias is, each call says.
+        plan.set(
+            Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE,
+            &(shape.epilogue as u32),
+        )?;
+        // The heuristic asks for some pointer. Where the vector is, each call says.
         plan.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &256u64)?;
         let [m, n, k] = shape.sizes;
         let stored = |transposed, rows, columns| match transposed {
@@ -182,8 +191,8 @@ impl Epilogues {
         }
     }
 
-    /// Queues a planned product: the addresses are those of the operands' first elements, the result's, and the
-    /// bias's.
+    /// Queues a planned product: the addresses are those of the operands' first elements, the result's, and that
+    /// of the epilogue's vector.
     ///
     /// # Errors
     /// The library refuses.
@@ -194,7 +203,7 @@ impl Epilogues {
         &self,
         number: usize,
         [a, b, c]: [u64; 3],
-        bias: u64,
+        vector: u64,
         queue: &Queue,
     ) -> Result<(), CudaError> {
         let Some(plan) = self.plans.get(number).and_then(|(_, plan)| plan.as_ref()) else {
@@ -204,7 +213,7 @@ impl Epilogues {
             });
         };
         let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
-        plan.set(attribute, &bias)?;
+        plan.set(attribute, &vector)?;
         let [of_a, of_b, of_c] = plan.layouts;
         // SAFETY: the caller's promise; descriptors live as long as this does. With a factor of zero the library
         // does not read C.

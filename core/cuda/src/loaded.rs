@@ -257,7 +257,7 @@ impl Loaded {
                         step.push(launch(kernel)?);
                     }
                 }
-                Work::Product(product) | Work::Biased(product, _) => {
+                Work::Product(product) | Work::Apart(product, _) => {
                     let addresses = product.buffers.map(address);
                     let all = matrices(product, addresses);
                     let of = |all: &[Vec<u64>; 3], list: usize| {
@@ -268,25 +268,27 @@ impl Loaded {
                     if lists.is_some() {
                         pointers.extend(all.into_iter().flatten());
                     }
-                    let bias = match product.bias {
+                    let epilogue = match product.epilogue {
                         None => None,
-                        Some(bias) => {
+                        Some(epilogue) => {
                             let aligned = product.buffers.map(|id| alignment(&self.program, id));
                             let unplanned = || CudaError::Call {
                                 call: "cublasLtMatmul",
                                 status: "a product was never planned".into(),
                             };
                             let plan = products.plan(product, aligned).ok_or_else(unplanned)?;
-                            Some((plan, address(bias)))
+                            Some((plan, address(epilogue.buffer())))
                         }
                     };
                     step.push(Launch::Product {
                         product: product.clone(),
                         addresses,
-                        given: Given { lists, bias },
+                        given: Given { lists, epilogue },
                     });
-                    if let Work::Biased(_, kernel) = work {
-                        step.push(launch(kernel)?);
+                    if let Work::Apart(_, kernels) = work {
+                        for kernel in kernels {
+                            step.push(launch(kernel)?);
+                        }
                     }
                 }
                 Work::Copy(from, to) => {

@@ -1,4 +1,4 @@
-//! Matrix products by cuBLAS, and by cuBLASLt where it adds a bias.
+//! Matrix products by cuBLAS, and by cuBLASLt where they have an epilogue.
 
 use crate::device::Stream;
 use crate::epilogues::{Epilogues, Queue};
@@ -35,8 +35,8 @@ pub struct Given {
     /// Device addresses of lists of pointers to all matrices of the operands and the result, where it is to be
     /// computed from such.
     pub lists: Option<[u64; 3]>,
-    /// Number of [`Products::plan`] and address of the bias, where it has one.
-    pub bias: Option<(usize, u64)>,
+    /// Number of [`Products::plan`] and address of the epilogue's vector, where it has one.
+    pub epilogue: Option<(usize, u64)>,
 }
 
 impl Products {
@@ -86,8 +86,8 @@ impl Products {
             || lists.iter().flatten().all(aligned)
     }
 
-    /// The number of the plan for a product with a bias, whose buffers lie at multiples of these bytes; nothing
-    /// where the library does not add it.
+    /// The number of the plan for a product with an epilogue, whose buffers lie at multiples of these bytes;
+    /// nothing where the library does not do it.
     pub fn plan(&mut self, product: &LibraryProduct, alignment: [u64; 3]) -> Option<usize> {
         let first = product.offsets.first()?;
         let aligned = [0, 1, 2].map(|operand| {
@@ -104,7 +104,7 @@ impl Products {
     /// The library refuses.
     ///
     /// # Safety
-    /// The buffers, lists and bias are those of the product, and live until the stream has come past.
+    /// The buffers, lists and vector are those of the product, and live until the stream has come past.
     pub unsafe fn run(
         &self,
         product: &LibraryProduct,
@@ -112,8 +112,8 @@ impl Products {
         given: Given,
         stream: &Stream,
     ) -> Result<(), CudaError> {
-        if let (Some((plan, bias)), Some(epilogues), Some(first)) =
-            (given.bias, &self.epilogues, product.offsets.first())
+        if let (Some((plan, vector)), Some(epilogues), Some(first)) =
+            (given.epilogue, &self.epilogues, product.offsets.first())
         {
             let bytes = |operand: usize| first[operand] as i64 * size_of::<f32>() as i64;
             let at = [0, 1, 2].map(|i| addresses[i].wrapping_add_signed(bytes(i)));
@@ -122,7 +122,7 @@ impl Products {
                 workspace: self.workspace.address(),
             };
             // SAFETY: the caller's promise.
-            return unsafe { epilogues.run(plan, at, bias, &queue) };
+            return unsafe { epilogues.run(plan, at, vector, &queue) };
         }
         use sys::cublasOperation_t as Op;
         let op = |transposed| {

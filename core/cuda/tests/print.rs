@@ -2,7 +2,7 @@
 
 mod model;
 
-use ablate_compiler::compile;
+use ablate_cuda::compile;
 use ablate_cuda::print::{print, print_for, Argument, KernelSource, Printed, Work, PRELUDE};
 use ablate_graph::Graph;
 use ablate_soft_cuda::installed;
@@ -74,8 +74,9 @@ fn a_bias_that_the_library_does_not_add_is_a_kernel() {
     let z = g.linear(&apart, &w, Some(&b)).unwrap();
     g.output("z", &z).unwrap();
     let program = compile(&g.lower().unwrap()).unwrap();
-    let biases =
-        |printed: &Printed| -> Vec<bool> { printed.products().map(|p| p.bias.is_some()).collect() };
+    let biases = |printed: &Printed| -> Vec<bool> {
+        printed.products().map(|p| p.epilogue.is_some()).collect()
+    };
     let added = print(&program);
     assert_eq!(biases(&added), [true]);
     let kernels: Vec<KernelSource> = added.kernels().cloned().collect();
@@ -87,10 +88,7 @@ fn a_bias_that_the_library_does_not_add_is_a_kernel() {
     );
     let not = print_for(&program, |_| false);
     assert_eq!(biases(&not), [false]);
-    assert!(not
-        .steps
-        .iter()
-        .any(|step| matches!(step, Work::Biased(..))));
+    assert!(not.steps.iter().any(|step| matches!(step, Work::Apart(..))));
     insta::assert_snapshot!(snapshot(&not.kernels().cloned().collect::<Vec<_>>()));
 }
 

@@ -4,7 +4,7 @@
 //! does to them.
 
 use ablate_bert::BertConfig;
-use ablate_compiler::{compile, Backend};
+use ablate_compiler::Backend;
 use ablate_cuda::listing::Listing;
 use ablate_graph::Graph;
 use ablate_recipe::Recipe;
@@ -93,7 +93,8 @@ pub fn launches(
 }
 
 fn listing(graph: Graph) -> Result<Listing> {
-    let program = compile(&graph.lower()?).map_err(ablate_compiler::BackendError::from)?;
+    let program =
+        ablate_cuda::compile(&graph.lower()?).map_err(ablate_compiler::BackendError::from)?;
     Ok(Listing::new(&program))
 }
 

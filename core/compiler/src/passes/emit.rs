@@ -297,6 +297,7 @@ impl Emitter<'_> {
                 b: self.demand(group, node.inputs[1].0),
                 c: self.buffer_of(id),
                 bias: None,
+                sums: None,
             }),
             Kind::Gather {
                 inner,

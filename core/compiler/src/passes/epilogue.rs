@@ -1,12 +1,15 @@
-//! Pass `epilogue`: what only adds a bias to a product is done by the product.
+//! Pass `epilogue`: what only adds a bias to a product is done by the product, and so is its gradient.
 //!
 //! A linear layer's bias is added by a row kernel. Where that kernel does nothing else (query, key and value of
 //! attention), it would read and write the whole result again; a product adds the bias to a sum when the sum is
 //! complete. Where the kernel goes on (a GELU, a layer norm), the bias costs it nothing and stays.
 //!
+//! The gradient of a bias is the sum of the result's gradient over its rows. The product that makes the gradient of
+//! the weight reads the same numbers in the same order, and some libraries can sum them on the side.
+//!
 //! Owns: which kernels those are. Must not know: how a device adds a bias.
 
-use crate::ir::{Binary, Gemm};
+use crate::ir::{Binary, Gemm, Reduction};
 use crate::program::{BufferId, Instr, Kernel, Place, Program, RowKernel, TileAccess};
 
 /// A row kernel that adds one number a column to a whole buffer.
@@ -32,6 +35,60 @@ pub fn run(program: &mut Program, kept: &[BufferId]) {
             None => number += 1,
         }
     }
+}
+
+/// Gives sums over rows to products that sum over the same rows, for a backend that can do both at once.
+pub fn sums(program: &mut Program) {
+    let mut number = 0;
+    while number < program.steps.len() {
+        match summed(program, number) {
+            Some((product, out)) => {
+                if let Kernel::Gemm { sums, .. } = &mut program.steps[product].kernel {
+                    *sums = Some(out);
+                }
+                program.steps.remove(number);
+            }
+            None => number += 1,
+        }
+    }
+}
+
+/// The product that can make a step's sums, and where they go.
+fn summed(program: &Program, number: usize) -> Option<(usize, BufferId)> {
+    let Kernel::Row(kernel) = &program.steps[number].kernel else {
+        return None;
+    };
+    let ([Instr::Load { buffer, access }], [], [sum]) = (
+        &kernel.instrs[..],
+        &kernel.stores[..],
+        &kernel.accumulates[..],
+    ) else {
+        return None;
+    };
+    let (rows, cols) = (kernel.rows, kernel.cols);
+    let whole = is_whole(access, rows, cols) && program.buffers[*buffer].len == rows * cols;
+    if !whole || !sum.full || sum.op != Reduction::Sum {
+        return None;
+    }
+    let fits = |kernel: &Kernel| match kernel {
+        Kernel::Gemm {
+            gemm,
+            a,
+            bias: None,
+            sums: None,
+            ..
+        } => {
+            let [m, k] = [gemm.m, gemm.k];
+            let stored = (m.size, m.a, k.size, k.a) == (cols, 1, rows, cols as isize);
+            *a == *buffer && gemm.batch.is_empty() && gemm.offset[0] == 0 && stored
+        }
+        _ => false,
+    };
+    let product = program.steps.iter().position(|s| fits(&s.kernel))?;
+    // Where the product comes later, no one may want the sums before.
+    let early = program.steps.get(number..product).unwrap_or_default();
+    let wanted = early.iter().any(|s| s.kernel.reads().contains(&sum.buffer));
+    (!wanted).then_some((product, sum.buffer))
 }
 
 /// The product that can do a step's work, with that work.
@@ -63,7 +120,10 @@ fn folded(program: &Program, number: usize, kept: &[BufferId]) -> Option<(usize,
     let product = number - 1 - product;
     match &program.steps[product].kernel {
         Kernel::Gemm {
-            gemm, bias: None, ..
+            gemm,
+            bias: None,
+            sums: None,
+            ..
         } if columns_are(gemm, bias.cols) => Some((product, bias)),
         _ => None,
     }
@@ -191,6 +251,41 @@ mod tests {
         g.output("bare", &bare).expect("new");
         g.output("y", &y).expect("new");
         assert_eq!(counts(&g), (0, 1));
+    }
+
+    /// A layer whose result has a gradient that only products read, so that sums over it are a kernel.
+    fn trained() -> Graph {
+        let mut g = Graph::new();
+        let x = g.input("x", &[6, 8]).expect("fits");
+        let w = g.parameter("w", &[5, 8]).expect("fits");
+        let b = g.parameter("b", &[5]).expect("fits");
+        let v = g.parameter("v", &[4, 5]).expect("fits");
+        let y = g.linear(&x, &w, Some(&b)).expect("fits");
+        let z = g.linear(&y, &v, None).expect("fits");
+        let z = g.square(&z).expect("fits");
+        let loss = g.sum_all(&z).expect("fits");
+        let gradients = g.gradients(&loss, &[w, b]).expect("differentiable");
+        g.output("of w", &gradients[0]).expect("new");
+        g.output("of b", &gradients[1]).expect("new");
+        g
+    }
+
+    #[test]
+    fn the_gradient_of_a_bias_is_made_with_that_of_its_weight_where_asked_for() {
+        let lowered = trained().lower().expect("lowers");
+        let count = |sums| {
+            let abilities = crate::Abilities {
+                sums,
+                ..Default::default()
+            };
+            let program = crate::compile_for(&lowered, abilities).expect("compiles");
+            let with = |k: &Kernel| matches!(k, Kernel::Gemm { sums: Some(_), .. });
+            let found = program.steps.iter().filter(|s| with(&s.kernel)).count();
+            (found, program.steps.len())
+        };
+        let (without, with) = (count(false), count(true));
+        assert_eq!((without.0, with.0), (0, 1));
+        assert_eq!(with.1, without.1 - 1);
     }
 
     #[test]

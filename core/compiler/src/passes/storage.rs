@@ -39,10 +39,11 @@ pub fn run(program: &mut Program) {
                 b,
                 c,
                 bias,
+                sums,
             } => {
                 uses[*a].by_products += 1;
                 uses[*b].by_products += 1;
-                bias.iter().for_each(|bias| uses[*bias].others += 1);
+                bias.iter().chain(sums).for_each(|b| uses[*b].others += 1);
                 match gemm.k.size <= LONGEST_ROUNDED_SUM {
                     true => uses[*c].products += 1,
                     false => uses[*c].others += 1,

@@ -64,9 +64,9 @@ impl Listing {
                 Work::Product(product) => {
                     listing.product(product, time.scope, time.bytes, time.flops);
                 }
-                Work::Biased(product, kernel) => {
+                Work::Apart(product, kernels) => {
                     listing.product(product, time.scope, time.bytes, time.flops);
-                    listing.kernel(*kernel);
+                    kernels.into_iter().for_each(|k| listing.kernel(k));
                 }
                 Work::Copy(..) => {
                     listing.copies.0 += 1;
@@ -98,7 +98,8 @@ impl Listing {
         let shape = |p: &LibraryProduct| {
             let runs = p.offsets.len();
             let matrices = (p.strides, p.batch, runs);
-            (p.transposed, p.sizes, p.leading, matrices, p.bias.is_some())
+            let epilogue = p.epilogue.as_ref().map(std::mem::discriminant);
+            (p.transposed, p.sizes, p.leading, matrices, epilogue)
         };
         let same = |p: &&mut Product| shape(&p.product) == shape(&product);
         match self.products.iter_mut().find(same) {

@@ -6,6 +6,24 @@
 use ablate_compiler::ir::{Gemm, Level};
 use ablate_compiler::program::BufferId;
 
+/// What a product does beside multiplying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epilogue {
+    /// Adds this vector, one number a row of the result, to each of its columns.
+    Bias(BufferId),
+    /// Writes the sums of the columns of the second operand to this vector.
+    Sums(BufferId),
+}
+
+impl Epilogue {
+    /// The vector.
+    pub fn buffer(self) -> BufferId {
+        match self {
+            Epilogue::Bias(buffer) | Epilogue::Sums(buffer) => buffer,
+        }
+    }
+}
+
 /// A batch of `D = op(A) op(B)` in column-major order.
 ///
 /// Where one stride leads from each matrix to the next, `offsets` has one entry. Else it has one for each run of
@@ -27,8 +45,8 @@ pub struct LibraryProduct {
     pub batch: usize,
     /// First elements of the operands and the result of each run.
     pub offsets: Vec<[isize; 3]>,
-    /// One number a row of the result, added to each of its columns; only where one stride leads through the batch.
-    pub bias: Option<BufferId>,
+    /// What is done with it; only where one stride leads through the batch.
+    pub epilogue: Option<Epilogue>,
 }
 
 impl LibraryProduct {
@@ -89,11 +107,11 @@ fn stored(rows: usize, columns: usize, strides: [isize; 2]) -> Option<(bool, usi
     None
 }
 
-/// A product as a library's, if a library can do it; `bias` may be left to whoever calls it.
+/// A product as a library's, if a library can do it; the epilogue may be left to whoever calls it.
 pub fn library(
     gemm: &Gemm,
     [a, b, c]: [BufferId; 3],
-    bias: Option<BufferId>,
+    epilogue: Option<Epilogue>,
 ) -> Option<LibraryProduct> {
     let (m, n, k) = (gemm.m, gemm.n, gemm.k);
     // The result's columns lie together: the library computes the transposed result of the exchanged
@@ -146,10 +164,10 @@ pub fn library(
             .flat_map(|from| (0..level.size).map(move |i| moved(from, i)))
             .collect();
     }
-    // The columns that the bias is for are the rows of the exchanged product.
-    let bias = bias.filter(|_| swap && offsets.len() == 1);
+    // The columns that a bias is for are the rows of the exchanged product, and the left operand is its second.
+    let epilogue = epilogue.filter(|_| swap && offsets.len() == 1);
     Some(LibraryProduct {
-        bias,
+        epilogue,
         buffers: if swap { [b, a, c] } else { [a, b, c] },
         transposed: [first.0, second.0],
         sizes: if swap {
@@ -181,12 +199,12 @@ mod tests {
             k: level(3, 1, 7, 0),
             offset: [0, 2],
         };
-        let found = library(&gemm, [10, 11, 12], Some(13)).unwrap();
+        let found = library(&gemm, [10, 11, 12], Some(Epilogue::Bias(13))).unwrap();
         assert_eq!(found.buffers, [11, 10, 12]);
         assert_eq!(found.transposed, [false, false]);
         assert_eq!((found.sizes, found.leading), ([7, 5, 3], [7, 3, 7]));
         assert_eq!(found.offsets, [[2, 0, 0]]);
-        assert_eq!(found.bias, Some(13));
+        assert_eq!(found.epilogue, Some(Epilogue::Bias(13)));
     }
 
     #[test]

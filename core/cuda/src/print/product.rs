@@ -1,5 +1,6 @@
 //! A matrix product of any strides, for layouts that no library call can express.
 
+use super::library::Epilogue;
 use super::{About, Argument, KernelSource, Launch};
 use ablate_compiler::ir::{Gemm, Level};
 use ablate_compiler::program::BufferId;
@@ -11,10 +12,15 @@ const TILE: usize = 16;
 pub fn product(
     gemm: &Gemm,
     [a, b, c]: [BufferId; 3],
-    bias: Option<BufferId>,
+    epilogue: Option<Epilogue>,
     about: &About,
 ) -> KernelSource {
     let (m, n, k) = (gemm.m, gemm.n, gemm.k);
+    // Sums of an operand are kernels of their own.
+    let bias = match epilogue {
+        Some(Epilogue::Bias(bias)) => Some(bias),
+        _ => None,
+    };
     let batch: usize = gemm.batch.iter().map(|l| l.size).product();
     let (down, across) = (m.size.div_ceil(TILE), n.size.div_ceil(TILE));
     let index = about.index_type([a, b, c].into_iter(), batch * m.size * n.size);

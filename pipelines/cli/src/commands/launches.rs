@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use ablate_cuda::listing::roofline::{Cost, DataSheet, DEVICES};
 use ablate_cuda::listing::{Launched, Listing, Product};
-use ablate_cuda::print::PRELUDE;
+use ablate_cuda::print::{Epilogue, PRELUDE};
 use ablate_cuda::{nvrtc_version, usage, CudaError, Precision, Usage};
 use ablate_experiment::show_graph::Launches;
 use ablate_experiment::ExperimentError;
@@ -185,7 +185,11 @@ fn product_table(products: &[Product]) -> String {
             1 => "-".to_owned(),
             _ => list(&product.strides),
         });
-        row.push(product.bias.map_or("-", |_| "bias").to_owned());
+        row.push(match product.epilogue {
+            None => "-".to_owned(),
+            Some(Epilogue::Bias(_)) => "bias".to_owned(),
+            Some(Epilogue::Sums(_)) => "sums of B".to_owned(),
+        });
         row.extend(amounts(&found.cost));
         for device in &DEVICES {
             row.extend(PRECISIONS.map(|(p, _)| microseconds(device, &found.cost, p)));

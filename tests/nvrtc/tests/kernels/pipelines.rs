@@ -6,7 +6,7 @@
 
 use ablate_bench::{Configuration, SyntheticBatches};
 use ablate_bert::BertConfig;
-use ablate_compiler::compile;
+use ablate_cuda::compile;
 use ablate_cuda::print::{print, KernelSource};
 use ablate_graph::ir::Phase;
 use ablate_graph::Graph;
