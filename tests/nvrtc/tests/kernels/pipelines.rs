@@ -7,7 +7,7 @@
 use ablate_bench::{Configuration, SyntheticBatches};
 use ablate_bert::BertConfig;
 use ablate_cuda::compile;
-use ablate_cuda::print::{print, KernelSource};
+use ablate_cuda::print::{print, print_for, KernelSource, Printed};
 use ablate_graph::ir::Phase;
 use ablate_graph::Graph;
 use ablate_host::{Kind, Registry};
@@ -205,7 +205,9 @@ impl Found {
         }
         for graph in trial.graphs() {
             let program = compile(&graph.lower().expect("lowers")).expect("compiles");
-            for kernel in print(&program).kernels() {
+            // With a library that does epilogues, and with one that leaves them to kernels.
+            let printed = [print(&program), print_for(&program, |_| false)];
+            for kernel in printed.iter().flat_map(Printed::kernels) {
                 // Equal names are equal kernels.
                 if self.entries.insert(kernel.entry.clone()) {
                     self.kernels.insert(self.name(kernel), kernel.clone());
