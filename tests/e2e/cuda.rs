@@ -63,6 +63,7 @@ fn doctor_finds_the_device_and_auto_takes_it() {
     };
     assert!(line("device ").contains("cuda, "), "{doctor}");
     assert!(line("gpu ").contains("NVRTC 12.9 for sm_80"), "{doctor}");
+    assert!(line("tf32 ").contains("TF32 products"), "{doctor}");
 }
 
 #[test]
@@ -124,6 +125,44 @@ fn a_gpu_rounds_activations_as_the_processor_does() {
     for (cpu, cuda) in cpu.iter().zip(&cuda) {
         assert!((cpu - cuda).abs() < 5e-3 * cpu, "{cpu} and {cuda}");
     }
+}
+
+/// Rounding to ten bits is seen in the losses, and changes little. Without a GPU there is none, which is said.
+#[test]
+fn tf32_is_for_a_gpu() {
+    let Some(soft) = installed() else { return };
+    let folder = Folder::new();
+    let run = |runs: &str, precision: &str| {
+        let set = format!("precision={precision}");
+        let arguments = ["run", "tiny.yaml", "--quiet", "--seed", "1"];
+        let chosen = ["--set", &set, "--set", "device=cuda", "--runs", runs];
+        let command = on_device(soft, &folder, &[&arguments[..], &chosen].concat());
+        done(&folder, command).exits(0);
+        losses(&folder, runs, "baseline")
+    };
+    let (f32, tf32) = (run("f32", "f32"), run("tf32", "tf32"));
+    assert_ne!(f32, tf32);
+    for (f32, tf32) in f32.iter().zip(&tf32) {
+        assert!((f32 - tf32).abs() < 2e-2 * f32, "{f32} and {tf32}");
+    }
+    let message = "precision tf32 is for tensor cores of a GPU; the processor computes in f32";
+    let doctor = folder.ablate(&["doctor"]).exits(0).stdout;
+    let line = doctor.lines().find(|l| l.starts_with("tf32 ")).unwrap();
+    match line.contains("cuda, ") {
+        true => println!("SKIPPED: this machine has a GPU"),
+        false => assert!(line.contains(message), "{doctor}"),
+    }
+    let refused = folder
+        .ablate(&[
+            "run",
+            "tiny.yaml",
+            "--set",
+            "precision=tf32",
+            "--set",
+            "device=cpu",
+        ])
+        .exits(2);
+    assert!(refused.stderr.contains("`device` is cpu"), "{refused}");
 }
 
 #[test]

@@ -378,6 +378,7 @@ fn doctor_and_plugin_list_say_what_there_is() {
         "cpu features ",
         "threads ",
         "device ",
+        "tf32 ",
         "f32_split ",
         "bf16 ",
         "gpu ",

@@ -6,7 +6,7 @@
 //!
 //! Passes, each verified after it ran: [`passes::import`], [`passes::canonicalize`],
 //! [`passes::onehot`], [`passes::layout`], [`passes::contraction`], [`passes::spread`], [`passes::large`],
-//! [`passes::fusion`] with [`passes::emit`] and [`passes::recompute`], [`passes::blocks`],
+//! [`passes::fusion`] with [`passes::emit`] and [`passes::recompute`], [`passes::epilogue`], [`passes::blocks`],
 //! [`passes::buffers`] with [`passes::storage`] and [`passes::operands`].
 
 pub mod access;
@@ -55,6 +55,16 @@ impl From<Storage> for Formats {
     }
 }
 
+/// What a backend can do that not every one can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// What it reads and writes.
+    pub formats: Formats,
+    /// Products that sum their left operand on the side: `sums` of [`program::Kernel::Gemm`]. Only in
+    /// single precision.
+    pub sums: bool,
+}
+
 /// Compiles a lowered graph for a backend that keeps activations in another storage than single
 /// precision; with [`Storage::F32`] the same as [`compile`].
 ///
@@ -64,7 +74,19 @@ pub fn compile_with(
     lowered: &Lowered,
     formats: impl Into<Formats>,
 ) -> Result<Program, CompileError> {
-    let formats = formats.into();
+    let abilities = Abilities {
+        formats: formats.into(),
+        ..Abilities::default()
+    };
+    compile_for(lowered, abilities)
+}
+
+/// Compiles a lowered graph for a backend with these abilities.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_for(lowered: &Lowered, abilities: Abilities) -> Result<Program, CompileError> {
+    let formats = abilities.formats;
     let mut ir = passes::import::run(lowered);
     ir.verify("import")?;
     ir = passes::canonicalize::run(ir);
@@ -82,6 +104,15 @@ pub fn compile_with(
         ir.verify("large")?;
     }
     let (mut program, assigned) = passes::emit::run(&ir)?;
+    if formats.activations == Storage::F32 {
+        // A product that rounds its result would round it before the bias and after.
+        let wanted = program.outputs.iter().chain(&assigned);
+        let wanted: Vec<program::BufferId> = wanted.map(|(_, buffer)| *buffer).collect();
+        passes::epilogue::run(&mut program, &wanted);
+        if abilities.sums {
+            passes::epilogue::sums(&mut program);
+        }
+    }
     passes::buffers::run(&mut program, &assigned, &ir, formats)?;
     Ok(program)
 }

@@ -206,6 +206,11 @@ pub enum Kernel {
         b: BufferId,
         /// Result.
         c: BufferId,
+        /// One number a column of the result, added to each sum when it is complete: `n` neighbouring elements.
+        bias: Option<BufferId>,
+        /// Gets the sum of each row of the left operand over the summed axis, `m` numbers: the gradient of a bias,
+        /// beside that of its weight. Only where a backend asks for it ([`crate::Abilities`]).
+        sums: Option<BufferId>,
     },
     /// `out[row, inner] = table[index[row], inner]`, zero for an index outside the classes.
     Gather {
@@ -325,7 +330,7 @@ impl Kernel {
                     _ => None,
                 })
                 .collect(),
-            Kernel::Gemm { a, b, .. } => vec![*a, *b],
+            Kernel::Gemm { a, b, bias, .. } => [*a, *b].into_iter().chain(*bias).collect(),
             Kernel::Gather { table, index, .. } => vec![*table, *index],
             Kernel::ScatterAdd { value, index, .. } => vec![*value, *index],
             Kernel::Uniform { .. } => vec![],
@@ -342,7 +347,7 @@ impl Kernel {
                     .chain(kernel.accumulates.iter().map(|a| a.buffer))
                     .collect()
             }
-            Kernel::Gemm { c, .. } => vec![*c],
+            Kernel::Gemm { c, sums, .. } => [*c].into_iter().chain(*sums).collect(),
             Kernel::Gather { out, .. }
             | Kernel::ScatterAdd { out, .. }
             | Kernel::Uniform { out, .. } => vec![*out],

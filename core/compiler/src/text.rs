@@ -21,9 +21,23 @@ impl fmt::Display for Program {
             write!(f, "{number:4} {:11} ", step.kernel.kind())?;
             match &step.kernel {
                 Kernel::Row(kernel) => self.row(f, kernel)?,
-                Kernel::Gemm { gemm, a, b, c } => {
+                Kernel::Gemm {
+                    gemm,
+                    a,
+                    b,
+                    c,
+                    bias,
+                    sums,
+                } => {
                     let (a, b, c) = (self.buffer(*a), self.buffer(*b), self.buffer(*c));
-                    write!(f, "{c} = {a} x {b} {}", Shape(gemm))?;
+                    write!(f, "{c} = {a} x {b} ")?;
+                    if let Some(bias) = bias {
+                        write!(f, "+ {} ", self.buffer(*bias))?;
+                    }
+                    write!(f, "{}", Shape(gemm))?;
+                    if let Some(sums) = sums {
+                        write!(f, ", sums {}", self.buffer(*sums))?;
+                    }
                 }
                 Kernel::Gather {
                     table,

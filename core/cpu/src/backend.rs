@@ -10,7 +10,7 @@ use crate::plan::RowPlan;
 use crate::pool::Pool;
 use crate::row::Context;
 use crate::vector::Isa;
-use crate::{gemm, index, matmul, matmul_bf16, matmul_packed, paths, row};
+use crate::{bias, gemm, index, matmul, matmul_bf16, matmul_packed, paths, row};
 use ablate_compiler::program::{Kernel, Place};
 use ablate_compiler::{
     compile_with, Backend, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
@@ -658,26 +658,40 @@ unsafe fn steps(run: &blocks::Run, cx: &Context, mut times: Option<&mut [KernelT
                     Plan::Row(plan, None) => row::run(plan, cx),
                     _ => {}
                 },
-                Kernel::Gemm { gemm, a, b, c } => match &loaded.plans[number] {
-                    Plan::Gemm(cut) => {
-                        let buffers = [at(*a), at(*b), at(*c)];
-                        matmul::run(cx.pool, cx.isa, cx.scratch, (gemm, *cut), buffers);
+                Kernel::Gemm {
+                    gemm,
+                    a,
+                    b,
+                    c,
+                    bias: added,
+                    ..
+                } => {
+                    match &loaded.plans[number] {
+                        Plan::Gemm(cut) => {
+                            let buffers = [at(*a), at(*b), at(*c)];
+                            matmul::run(cx.pool, cx.isa, cx.scratch, (gemm, *cut), buffers);
+                        }
+                        Plan::GemmBf16(cut, exchanged) => {
+                            let [left, right] = if *exchanged { [b, a] } else { [a, b] };
+                            let buffers = matmul_bf16::Buffers {
+                                start: [at(*left), at(*right), at(*c)],
+                                half: [half(*left), half(*right), half(*c)],
+                            };
+                            matmul_bf16::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
+                        }
+                        Plan::GemmPacked(cut, exchanged) => {
+                            let [left, right] = if *exchanged { [b, a] } else { [a, b] };
+                            let buffers = [at(*left), at(*right), at(*c)];
+                            matmul_packed::run(
+                                cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers,
+                            );
+                        }
+                        _ => {}
                     }
-                    Plan::GemmBf16(cut, exchanged) => {
-                        let [left, right] = if *exchanged { [b, a] } else { [a, b] };
-                        let buffers = matmul_bf16::Buffers {
-                            start: [at(*left), at(*right), at(*c)],
-                            half: [half(*left), half(*right), half(*c)],
-                        };
-                        matmul_bf16::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
+                    if let Some(added) = added {
+                        bias::run(cx.pool, gemm, at(*c), half(*c), at(*added));
                     }
-                    Plan::GemmPacked(cut, exchanged) => {
-                        let [left, right] = if *exchanged { [b, a] } else { [a, b] };
-                        let buffers = [at(*left), at(*right), at(*c)];
-                        matmul_packed::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
-                    }
-                    _ => {}
-                },
+                }
                 Kernel::Gather {
                     table,
                     table_access,

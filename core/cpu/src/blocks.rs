@@ -10,7 +10,7 @@
 use crate::backend::{Loaded, Plan};
 use crate::memory::{Memory, Shared};
 use crate::row::Context;
-use crate::{jit, matmul, row};
+use crate::{bias, jit, matmul, row};
 use ablate_compiler::program::{Group, Kernel};
 use ablate_compiler::{KernelTime, Program};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -167,9 +167,22 @@ impl Run<'_> {
                         None => row::run_rows(plan, cx, rows),
                     }
                 }
-                (Kernel::Gemm { gemm, a, b, c }, Plan::Gemm(_)) => {
+                (
+                    Kernel::Gemm {
+                        gemm,
+                        a,
+                        b,
+                        c,
+                        bias: added,
+                        ..
+                    },
+                    Plan::Gemm(_),
+                ) => {
                     let buffers = [at(*a), at(*b), at(*c)];
                     matmul::batch(cx.isa, scratch, gemm, block, buffers);
+                    if let Some(added) = added {
+                        bias::batch(gemm, block, at(*c), at(*added));
+                    }
                 }
                 // `Blocks::new` lets no other step pass.
                 _ => {}

@@ -12,6 +12,7 @@
 
 mod backend;
 mod bf16;
+mod bias;
 mod blocks;
 mod gemm;
 mod index;

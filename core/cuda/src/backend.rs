@@ -3,6 +3,7 @@
 use crate::compiler::{default_cache, Compiler};
 use crate::device::Device;
 use crate::error::CudaError;
+use crate::libraries;
 use crate::session::CudaSession;
 use ablate_compiler::{Backend, BackendError, Formats, Session, Storage};
 use ablate_graph::{Feeds, Graph, RandomKey};
@@ -41,6 +42,8 @@ pub struct CudaBackend {
     device: Arc<Device>,
     compiler: Compiler,
     precision: Precision,
+    /// Why products add no bias themselves, if they do not.
+    without_epilogues: Option<String>,
 }
 
 impl CudaBackend {
@@ -51,10 +54,13 @@ impl CudaBackend {
     pub fn new() -> Result<Self, CudaError> {
         let device = Device::open()?;
         let compiler = Compiler::new(&device, default_cache())?;
+        let light = libraries::check_light().err();
         Ok(CudaBackend {
             device,
             compiler,
             precision: Precision::F32,
+            without_epilogues: light
+                .map(|e| format!("{e}; until then biases are added by kernels of their own")),
         })
     }
 
@@ -121,16 +127,30 @@ impl Backend for CudaBackend {
     }
 
     fn description(&self) -> String {
+        let products = match self.precision {
+            Precision::F32 => "",
+            Precision::Tf32 => ", TF32 products",
+            Precision::Bf16 => ", bf16 products",
+        };
         format!(
-            "cuda, {}, {:.1} GiB, {}",
+            "cuda, {}, {:.1} GiB, {}{products}",
             self.device.name,
             self.device.memory_bytes as f64 / (1u64 << 30) as f64,
             self.compiler.description()
         )
     }
 
+    fn advice(&self) -> Option<&str> {
+        self.without_epilogues.as_deref()
+    }
+
     fn session(&self) -> Result<Box<dyn Session>, BackendError> {
-        let session = CudaSession::new(self.device.clone(), self.compiler.clone(), self.precision)?;
+        let session = CudaSession::new(
+            self.device.clone(),
+            self.compiler.clone(),
+            self.precision,
+            self.without_epilogues.is_none(),
+        )?;
         Ok(Box::new(session))
     }
 }

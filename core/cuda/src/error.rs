@@ -79,6 +79,15 @@ pub enum CudaError {
     },
 }
 
+impl<T> Named<T> for Result<T, cudarc::cublaslt::result::CublasError> {
+    fn call(self, call: &'static str) -> Result<T, CudaError> {
+        self.map_err(|e| CudaError::Call {
+            call,
+            status: format!("{:?}", e.0),
+        })
+    }
+}
+
 /// A number of bytes for people.
 pub(crate) struct Bytes(pub u64);
 

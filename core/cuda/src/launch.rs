@@ -3,7 +3,7 @@
 use crate::device::Stream;
 use crate::error::{CudaError, Named};
 use crate::print::LibraryProduct;
-use crate::products::Products;
+use crate::products::{Given, Products};
 use cudarc::driver::result as cu;
 use cudarc::driver::sys;
 
@@ -22,7 +22,14 @@ pub enum Launch {
         arguments: Vec<u64>,
     },
     /// A matrix product.
-    Product(LibraryProduct, [u64; 3]),
+    Product {
+        /// Its layout.
+        product: LibraryProduct,
+        /// First bytes of the operands' buffers and the result's.
+        addresses: [u64; 3],
+        /// What else it is given.
+        given: Given,
+    },
     /// A copy on the device.
     Copy {
         /// Source.
@@ -61,7 +68,11 @@ impl Launch {
                     cu::launch_kernel(*function, grid, block, 0, stream.0, &mut pointers)
                         .call("cuLaunchKernel")
                 }
-                Launch::Product(product, addresses) => products.run(product, *addresses),
+                Launch::Product {
+                    product,
+                    addresses,
+                    given,
+                } => products.run(product, *addresses, *given, stream),
                 Launch::Copy { from, to, bytes } => {
                     cu::memcpy_dtod_async(*to, *from, *bytes, stream.0).call("cuMemcpyDtoDAsync")
                 }

@@ -1,7 +1,7 @@
 //! Runs programs on a CUDA device: fused kernels, printed from the program and compiled at run time.
 //!
 //! Owns: the text of kernels ([`mod@print`]), the device with its memory and streams, the compiler with its cache,
-//! matrix products by cuBLAS, runs as CUDA graphs. Must not know: where a program comes from, what a
+//! matrix products by cuBLAS and cuBLASLt, runs as CUDA graphs. Must not know: where a program comes from, what a
 //! parameter means.
 //!
 //! Driver, NVRTC and cuBLAS are loaded when [`CudaBackend::new`] is called, and every function of theirs is
@@ -14,16 +14,19 @@
 mod backend;
 mod compiler;
 mod device;
+mod epilogues;
 mod error;
 mod launch;
 mod libraries;
 pub mod listing;
+mod lists;
 mod loaded;
 mod memory;
 mod modules;
 mod options;
 pub mod print;
 mod products;
+mod programs;
 mod registers;
 mod session;
 mod usage;
@@ -32,5 +35,6 @@ pub use backend::{CudaBackend, Precision};
 pub use compiler::default_cache;
 pub use error::CudaError;
 pub use options::OPTIONS;
+pub use programs::compile;
 pub use registers::{nvrtc_version, usage};
 pub use usage::Usage;

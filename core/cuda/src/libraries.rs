@@ -4,7 +4,7 @@
 //! here first. Owns: the list of those names. Must not know: devices.
 
 use crate::error::CudaError;
-use cudarc::{cublas, driver, nvrtc};
+use cudarc::{cublas, cublaslt, driver, nvrtc};
 
 const DRIVER: &[&str] = &[
     "cuInit",
@@ -66,6 +66,23 @@ const CUBLAS: &[&str] = &[
     "cublasSetWorkspace_v2",
     "cublasGemmEx",
     "cublasGemmStridedBatchedEx",
+    "cublasGemmBatchedEx",
+];
+
+const CUBLAS_LT: &[&str] = &[
+    "cublasLtCreate",
+    "cublasLtDestroy",
+    "cublasLtMatmulDescCreate",
+    "cublasLtMatmulDescSetAttribute",
+    "cublasLtMatmulDescDestroy",
+    "cublasLtMatrixLayoutCreate",
+    "cublasLtMatrixLayoutSetAttribute",
+    "cublasLtMatrixLayoutDestroy",
+    "cublasLtMatmulPreferenceCreate",
+    "cublasLtMatmulPreferenceSetAttribute",
+    "cublasLtMatmulPreferenceDestroy",
+    "cublasLtMatmulAlgoGetHeuristic",
+    "cublasLtMatmul",
 ];
 
 const DRIVER_ADVICE: &str = "install NVIDIA's driver, 570 or later";
@@ -114,7 +131,24 @@ pub fn check_nvrtc() -> Result<(), CudaError> {
     }
 }
 
-/// Whether every library is there with every function.
+/// Whether cuBLASLt is there with every function. It makes products faster and can be done without.
+///
+/// # Errors
+/// What is missing, and what to do about it.
+pub fn check_light() -> Result<(), CudaError> {
+    // SAFETY: as in `check`.
+    unsafe {
+        if !cublaslt::sys::is_culib_present() {
+            return Err(missing("cuBLASLt", "libcublasLt.so.12", TOOLKIT_ADVICE));
+        }
+        let library = cublaslt::sys::culib();
+        complete("cuBLASLt", CUBLAS_LT, TOOLKIT_ADVICE, &|name| {
+            library.get::<*const ()>(name.as_bytes()).is_ok()
+        })
+    }
+}
+
+/// Whether every library that is needed is there with every function.
 ///
 /// # Errors
 /// What is missing first, and what to do about it.

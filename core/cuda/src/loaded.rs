@@ -6,10 +6,11 @@
 use crate::device::{Device, Event, Stream};
 use crate::error::{CudaError, Named};
 use crate::launch::Launch;
+use crate::lists::Lists;
 use crate::memory::{Memory, Pinned};
 use crate::modules::Modules;
-use crate::print::{self, Argument, Printed, Work};
-use crate::products::Products;
+use crate::print::{self, Argument, KernelSource, LibraryProduct, Printed, Work};
+use crate::products::{Given, Products};
 use ablate_compiler::program::Place;
 use ablate_compiler::{KernelTime, Program};
 use ablate_graph::RandomKey;
@@ -53,6 +54,8 @@ pub struct Loaded {
     printed: Printed,
     /// Launches by step; made when addresses change.
     launches: Vec<Vec<Launch>>,
+    /// Addresses of the matrices of batches, written when addresses change.
+    lists: Lists,
     graph: Option<Graph>,
     /// Runs since addresses changed.
     runs: usize,
@@ -98,8 +101,11 @@ impl Loaded {
     ///
     /// # Errors
     /// There is not enough memory.
-    pub fn new(program: Program) -> Result<Self, CudaError> {
-        let printed = print::print(&program);
+    pub fn new(program: Program, products: &mut Products) -> Result<Self, CudaError> {
+        let printed = print::print_for(&program, |product| {
+            let aligned = product.buffers.map(|id| alignment(&program, id));
+            products.plan(product, aligned).is_some()
+        });
         let mut streams: Vec<String> = vec![];
         for argument in printed.kernels().flat_map(|k| &k.arguments) {
             if let Argument::Stream(name) = argument {
@@ -123,6 +129,8 @@ impl Loaded {
             outputs.insert(name.clone(), (results, len));
             results += len;
         }
+        let listed = printed.products().filter(|product| product.is_listed());
+        let pointers = listed.map(|product| 3 * product.matrices().count()).sum();
         let staging = || -> Result<Staging, CudaError> {
             Ok(Staging {
                 memory: Pinned::new(feed)?,
@@ -134,6 +142,7 @@ impl Loaded {
             times: program.kernel_times(),
             printed,
             launches: vec![],
+            lists: Lists::new(pointers)?,
             graph: None,
             runs: 0,
             streams,
@@ -157,7 +166,7 @@ impl Loaded {
 
     /// Bytes on the device that belong to this program alone.
     pub fn input_bytes(&self) -> u64 {
-        (self.feed.len() * size_of::<f32>()) as u64
+        (self.feed.len() * size_of::<f32>()) as u64 + self.lists.bytes()
     }
 
     /// Forgets addresses and the graph that holds them.
@@ -201,14 +210,21 @@ impl Loaded {
         }
     }
 
-    /// Finds every address.
+    /// Finds every address, and writes those that the device reads itself.
     ///
     /// # Errors
-    /// A kernel was never loaded: a defect.
-    pub fn resolve(&mut self, places: &Places, modules: &Modules) -> Result<(), CudaError> {
+    /// A kernel was never loaded: a defect. The driver refuses.
+    pub fn resolve(
+        &mut self,
+        places: &Places,
+        modules: &Modules,
+        products: &mut Products,
+        stream: &Stream,
+    ) -> Result<(), CudaError> {
         if !self.launches.is_empty() {
             return Ok(());
         }
+        let mut pointers: Vec<u64> = vec![];
         let address = |id: usize| self.address(id, places);
         let argument = |argument: &Argument| -> u64 {
             match argument {
@@ -220,29 +236,60 @@ impl Loaded {
                 }
             }
         };
+        let launch = |kernel: &KernelSource| {
+            let missing = || CudaError::Call {
+                call: "cuModuleGetFunction",
+                status: format!("{} was never loaded", kernel.entry),
+            };
+            Ok(Launch::Kernel {
+                function: modules.function(&kernel.entry).ok_or_else(missing)?,
+                grid: kernel.grid[0],
+                block: kernel.block[0],
+                arguments: kernel.arguments.iter().map(argument).collect(),
+            })
+        };
         let mut launches = Vec::with_capacity(self.printed.steps.len());
         for work in &self.printed.steps {
             let mut step = vec![];
             match work {
                 Work::Kernels(kernels) => {
                     for kernel in kernels {
-                        let missing = || CudaError::Call {
-                            call: "cuModuleGetFunction",
-                            status: format!("{} was never loaded", kernel.entry),
-                        };
-                        step.push(Launch::Kernel {
-                            function: modules.function(&kernel.entry).ok_or_else(missing)?,
-                            grid: kernel.grid[0],
-                            block: kernel.block[0],
-                            arguments: kernel.arguments.iter().map(argument).collect(),
-                        });
+                        step.push(launch(kernel)?);
                     }
                 }
-                Work::Product(product) => {
-                    step.push(Launch::Product(
-                        product.clone(),
-                        product.buffers.map(address),
-                    ));
+                Work::Product(product) | Work::Apart(product, _) => {
+                    let addresses = product.buffers.map(address);
+                    let all = matrices(product, addresses);
+                    let of = |all: &[Vec<u64>; 3], list: usize| {
+                        self.lists.address_of(pointers.len() + list * all[0].len())
+                    };
+                    let lists = (product.is_listed() && products.takes_lists(&all))
+                        .then(|| [0, 1, 2].map(|list| of(&all, list)));
+                    if lists.is_some() {
+                        pointers.extend(all.into_iter().flatten());
+                    }
+                    let epilogue = match product.epilogue {
+                        None => None,
+                        Some(epilogue) => {
+                            let aligned = product.buffers.map(|id| alignment(&self.program, id));
+                            let unplanned = || CudaError::Call {
+                                call: "cublasLtMatmul",
+                                status: "a product was never planned".into(),
+                            };
+                            let plan = products.plan(product, aligned).ok_or_else(unplanned)?;
+                            Some((plan, address(epilogue.buffer())))
+                        }
+                    };
+                    step.push(Launch::Product {
+                        product: product.clone(),
+                        addresses,
+                        given: Given { lists, epilogue },
+                    });
+                    if let Work::Apart(_, kernels) = work {
+                        for kernel in kernels {
+                            step.push(launch(kernel)?);
+                        }
+                    }
                 }
                 Work::Copy(from, to) => {
                     let buffer = &self.program.buffers[*to];
@@ -255,6 +302,7 @@ impl Loaded {
             }
             launches.push(step);
         }
+        self.lists.write(&pointers, stream)?;
         self.launches = launches;
         Ok(())
     }
@@ -425,6 +473,24 @@ impl Loaded {
         }
         Ok(Some(&self.results.as_slice()[at..at + len]))
     }
+}
+
+/// Bytes that a buffer begins at a multiple of, wherever the arena lies: allocations are multiples of 256.
+fn alignment(program: &Program, id: usize) -> u64 {
+    match &program.buffers[id].place {
+        Place::Arena { offset } => (offset * size_of::<f32>()) as u64,
+        _ => 0,
+    }
+}
+
+/// First bytes of all matrices of a product, of the operands and the result.
+fn matrices(product: &LibraryProduct, addresses: [u64; 3]) -> [Vec<u64>; 3] {
+    [0, 1, 2].map(|operand| {
+        let size = product.storage[operand].bytes() as i64;
+        let bytes = |first: [isize; 3]| first[operand] as i64 * size;
+        let address = |first| addresses[operand].wrapping_add_signed(bytes(first));
+        product.matrices().map(address).collect()
+    })
 }
 
 /// States that some step reads before any step has written them.

@@ -1,6 +1,7 @@
-//! Matrix products by cuBLAS.
+//! Matrix products by cuBLAS, and by cuBLASLt where they have an epilogue.
 
 use crate::device::Stream;
+use crate::epilogues::{Epilogues, Queue};
 use crate::error::{CudaError, Named};
 use crate::memory::Memory;
 use crate::print::LibraryProduct;
@@ -13,6 +14,9 @@ use cudarc::cublas::sys;
 /// library allocates nothing while a graph is captured and always chooses alike.
 const WORKSPACE_BYTES: usize = 32 << 20;
 
+/// Bytes that an address must be a multiple of for tensor cores to load vectors from it.
+const ALIGNMENT: u64 = 16;
+
 static ONE: f32 = 1.0;
 static ZERO: f32 = 0.0;
 
@@ -22,14 +26,26 @@ pub struct Products {
     handle: sys::cublasHandle_t,
     workspace: Memory,
     compute: sys::cublasComputeType_t,
+    /// Nothing where cuBLASLt is not there.
+    epilogues: Option<Epilogues>,
+}
+
+/// What a product is given beside its operands and result.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given {
+    /// Device addresses of lists of pointers to all matrices of the operands and the result, where it is to be
+    /// computed from such.
+    pub lists: Option<[u64; 3]>,
+    /// Number of [`Products::plan`] and address of the epilogue's vector, where it has one.
+    pub epilogue: Option<(usize, u64)>,
 }
 
 impl Products {
-    /// Opens the library on a stream. The device must be current.
+    /// Opens the library on a stream, and cuBLASLt for `epilogues`. The device must be current.
     ///
     /// # Errors
     /// The library refuses, or there is no memory for its workspace.
-    pub fn new(stream: &Stream, precision: Precision) -> Result<Self, CudaError> {
+    pub fn new(stream: &Stream, precision: Precision, epilogues: bool) -> Result<Self, CudaError> {
         use sys::cublasComputeType_t as Compute;
         let workspace = Memory::new(WORKSPACE_BYTES / size_of::<f32>(), "cuBLAS's workspace")?;
         let products = Products {
@@ -39,6 +55,10 @@ impl Products {
                 Precision::F32 => Compute::CUBLAS_COMPUTE_32F,
                 Precision::Tf32 => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
                 Precision::Bf16 => Compute::CUBLAS_COMPUTE_32F_FAST_16BF,
+            },
+            epilogues: match epilogues {
+                true => Some(Epilogues::new(precision, WORKSPACE_BYTES)?),
+                false => None,
             },
         };
         // SAFETY: handle, stream and workspace live as long as the session. Setting the stream resets the
@@ -58,18 +78,56 @@ impl Products {
         WORKSPACE_BYTES as u64
     }
 
+    /// Whether the library may be given lists of these addresses: where it rounds operands it uses tensor cores, and
+    /// takes for granted that matrices of a list, which it does not see when it chooses a kernel, lie at multiples
+    /// of 16 bytes (reference of `cublasGemmBatchedEx`).
+    pub fn takes_lists(&self, lists: &[Vec<u64>; 3]) -> bool {
+        let aligned = |address: &u64| address.is_multiple_of(ALIGNMENT);
+        self.compute == sys::cublasComputeType_t::CUBLAS_COMPUTE_32F
+            || lists.iter().flatten().all(aligned)
+    }
+
+    /// The number of the plan for a product with an epilogue, whose buffers lie at multiples of these bytes;
+    /// nothing where the library does not do it.
+    pub fn plan(&mut self, product: &LibraryProduct, alignment: [u64; 3]) -> Option<usize> {
+        if product.storage != [Storage::F32; 3] {
+            return None;
+        }
+        let first = product.offsets.first()?;
+        let aligned = [0, 1, 2].map(|operand| {
+            let bytes = first[operand].unsigned_abs() as u64 * size_of::<f32>() as u64;
+            // The largest power of two of which both are multiples, as far as anyone asks.
+            1 << (alignment[operand] | bytes | 256).trailing_zeros()
+        });
+        self.epilogues.as_mut()?.plan(product, aligned)
+    }
+
     /// Queues a product of buffers at these addresses.
     ///
     /// # Errors
     /// The library refuses.
     ///
     /// # Safety
-    /// The buffers are those of the product, and live until the stream has come past.
+    /// The buffers, lists and vector are those of the product, and live until the stream has come past.
     pub unsafe fn run(
         &self,
         product: &LibraryProduct,
         addresses: [u64; 3],
+        given: Given,
+        stream: &Stream,
     ) -> Result<(), CudaError> {
+        if let (Some((plan, vector)), Some(epilogues), Some(first)) =
+            (given.epilogue, &self.epilogues, product.offsets.first())
+        {
+            let bytes = |operand: usize| first[operand] as i64 * size_of::<f32>() as i64;
+            let at = [0, 1, 2].map(|i| addresses[i].wrapping_add_signed(bytes(i)));
+            let queue = Queue {
+                stream,
+                workspace: self.workspace.address(),
+            };
+            // SAFETY: the caller's promise.
+            return unsafe { epilogues.run(plan, at, vector, &queue) };
+        }
         use sys::cublasOperation_t as Op;
         let op = |transposed| {
             if transposed {
@@ -95,6 +153,35 @@ impl Products {
         };
         let algorithm = sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT;
         let (one, zero) = ((&raw const ONE).cast(), (&raw const ZERO).cast());
+        if let Some([a, b, c]) = given.lists {
+            // SAFETY: the caller's promise.
+            return unsafe {
+                sys::cublasGemmBatchedEx(
+                    self.handle,
+                    op_a,
+                    op_b,
+                    m,
+                    n,
+                    k,
+                    one,
+                    a as *const _,
+                    type_a,
+                    lda,
+                    b as *const _,
+                    type_b,
+                    ldb,
+                    zero,
+                    c as *const _,
+                    type_c,
+                    ldc,
+                    product.matrices().count() as i32,
+                    compute,
+                    algorithm,
+                )
+            }
+            .result()
+            .call("cublasGemmBatchedEx");
+        }
         for offsets in &product.offsets {
             let at = |i: usize| {
                 let bytes = product.storage[i].bytes() as i64;

@@ -7,11 +7,10 @@ use crate::loaded::{Loaded, NextInputs, Places};
 use crate::memory::Memory;
 use crate::modules::Modules;
 use crate::products::Products;
+use crate::programs::compile;
 use crate::Precision;
 use ablate_compiler::program::Place;
-use ablate_compiler::{
-    compile_with, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
-};
+use ablate_compiler::{BackendError, KernelTime, Program, ProgramId, Session, SessionMemory};
 use ablate_graph::{Feeds, Graph, RandomKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +53,7 @@ fn unknown<'a>(
 }
 
 impl CudaSession {
-    /// An empty session.
+    /// An empty session; `epilogues` says whether cuBLASLt is there.
     ///
     /// # Errors
     /// The device refuses.
@@ -62,13 +61,14 @@ impl CudaSession {
         device: Arc<Device>,
         compiler: Compiler,
         precision: Precision,
+        epilogues: bool,
     ) -> Result<Self, CudaError> {
         device.make_current()?;
         let stream = Stream::new()?;
         Ok(CudaSession {
             programs: vec![],
             modules: Modules::default(),
-            products: Products::new(&stream, precision)?,
+            products: Products::new(&stream, precision, epilogues)?,
             states: BTreeMap::new(),
             iotas: BTreeMap::new(),
             arena: Memory::new(0, "the arena")?,
@@ -138,7 +138,7 @@ impl CudaSession {
     /// Prepares a compiled program.
     fn load_program(&mut self, program: Program) -> Result<ProgramId, BackendError> {
         self.device.make_current()?;
-        let loaded = Loaded::new(program)?;
+        let loaded = Loaded::new(program, &mut self.products)?;
         self.provide(&loaded)?;
         self.modules
             .add(loaded.printed().kernels(), &self.compiler)?;
@@ -195,7 +195,7 @@ impl CudaSession {
             iotas: &|len| self.iotas.get(&len).map_or(0, Memory::address),
         };
         let loaded = &mut self.programs[program];
-        loaded.resolve(&places, &self.modules)?;
+        loaded.resolve(&places, &self.modules, &mut self.products, &self.stream)?;
         let outputs: Vec<(String, u64)> = loaded.output_addresses(&places);
         // SAFETY: addresses were resolved to memory of the lengths that the program says, which lives until
         // `grow` or `drop` has waited for the stream; the compiler verified that kernels stay inside.
@@ -210,7 +210,7 @@ impl CudaSession {
 
 impl Session for CudaSession {
     fn load(&mut self, graph: Graph) -> Result<ProgramId, BackendError> {
-        let program = compile_with(&graph.lower()?, self.precision)?;
+        let program = compile(&graph.lower()?, self.precision)?;
         self.load_program(program)
     }
 

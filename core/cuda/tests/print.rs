@@ -2,16 +2,15 @@
 
 mod model;
 
-use ablate_compiler::{compile, compile_with};
-use ablate_cuda::print::{print, Argument, KernelSource, Printed, PRELUDE};
-use ablate_cuda::Precision;
+use ablate_cuda::print::{print, print_for, Argument, KernelSource, Printed, Work, PRELUDE};
+use ablate_cuda::{compile, Precision};
 use ablate_graph::Graph;
 use ablate_soft_cuda::installed;
 use cudarc::nvrtc::{compile_ptx_with_opts, CompileOptions};
 use std::collections::BTreeMap;
 
 fn printed(graph: &Graph) -> Printed {
-    print(&compile(&graph.lower().expect("lowers")).expect("compiles"))
+    print(&compile(&graph.lower().expect("lowers"), Precision::F32).expect("compiles"))
 }
 
 fn only(graph: &Graph) -> Vec<KernelSource> {
@@ -74,9 +73,42 @@ fn rounded_activations_are_read_and_written_as_vectors() {
     let y = g.add(&y, &x).unwrap();
     g.output("y", &y).unwrap();
     let lowered = g.lower().unwrap();
-    let printed = print(&compile_with(&lowered, Precision::Bf16).unwrap());
+    let printed = print(&compile(&lowered, Precision::Bf16).unwrap());
     let kernels: Vec<KernelSource> = printed.kernels().cloned().collect();
     insta::assert_snapshot!(snapshot(&kernels));
+}
+
+/// A library that adds no bias is followed by a kernel; a printed product adds it itself.
+#[test]
+fn a_bias_that_the_library_does_not_add_is_a_kernel() {
+    let mut g = Graph::new();
+    let x = g.input("x", &[64, 48]).unwrap();
+    let w = g.parameter("w", &[32, 48]).unwrap();
+    let b = g.parameter("b", &[32]).unwrap();
+    let y = g.linear(&x, &w, Some(&b)).unwrap();
+    g.output("y", &y).unwrap();
+    let apart = g.input("apart", &[64, 48, 2]).unwrap();
+    let apart = g.slice(&apart, 2, 1, 2).unwrap();
+    let apart = g.reshape(&apart, &[64, 48]).unwrap();
+    let z = g.linear(&apart, &w, Some(&b)).unwrap();
+    g.output("z", &z).unwrap();
+    let program = compile(&g.lower().unwrap(), Precision::F32).unwrap();
+    let biases = |printed: &Printed| -> Vec<bool> {
+        printed.products().map(|p| p.epilogue.is_some()).collect()
+    };
+    let added = print(&program);
+    assert_eq!(biases(&added), [true]);
+    let kernels: Vec<KernelSource> = added.kernels().cloned().collect();
+    assert_eq!(kernels.len(), 1);
+    assert!(
+        kernels[0].body.contains("+ bias[column]"),
+        "{}",
+        kernels[0].body
+    );
+    let not = print_for(&program, |_| false);
+    assert_eq!(biases(&not), [false]);
+    assert!(not.steps.iter().any(|step| matches!(step, Work::Apart(..))));
+    insta::assert_snapshot!(snapshot(&not.kernels().cloned().collect::<Vec<_>>()));
 }
 
 #[test]

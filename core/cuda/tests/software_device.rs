@@ -76,7 +76,7 @@ fn rows_that_no_block_can_hold() {
     case.output(&loss).expect("an output");
     case.gradients(&loss).expect("gradients");
     let lowered = case.graph.lower().expect("lowers");
-    let program = ablate_compiler::compile(&lowered).expect("compiles");
+    let program = ablate_cuda::compile(&lowered, Precision::F32).expect("compiles");
     let printed = ablate_cuda::print::print(&program);
     // What this test is about.
     let has = |text: &str| printed.kernels().any(|k| k.body.contains(text));
@@ -171,6 +171,54 @@ fn a_captured_run_follows_key_and_feeds() {
             session.output(program, "out1").expect("a loss")[0].to_bits(),
             losses[0]
         );
+    });
+}
+
+/// Products of a run as the device counts them, and as the program has them.
+fn calls(backend: &CudaBackend, sizes: model::Sizes) -> (u64, usize) {
+    let case = model::bert(sizes).expect("builds");
+    let program = ablate_cuda::compile(&case.graph.lower().expect("lowers"), Precision::F32)
+        .expect("compiles");
+    let printed = ablate_cuda::print::print(&program);
+    let mut session = backend.session().expect("a session");
+    for (name, values) in &case.states {
+        session.set_state(name, values).expect("a state");
+    }
+    let program = session.load(case.graph).expect("compiles");
+    let before = Counts::now();
+    session
+        .run(program, &case.feeds, RandomKey { seed: 5, step: 1 })
+        .expect("runs");
+    session.output(program, "out1").expect("a loss");
+    (
+        Counts::now().since(before).products,
+        printed.products().count(),
+    )
+}
+
+/// Each product is one call, those of attention over all heads of all examples too; but tensor cores are given no
+/// list of matrices that lie at odd places.
+#[test]
+fn a_product_is_one_call() {
+    alone(test_name!(), &[], |backend| {
+        // Eight positions to sum, and heads of five numbers.
+        let odd = model::Sizes {
+            seq: 8,
+            ..model::ODD
+        };
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            let backend = backend.clone().with_precision(precision);
+            let (called, products) = calls(&backend, model::EVEN);
+            assert_eq!(called as usize, products, "{precision:?}");
+            let (called, products) = calls(&backend, odd);
+            match precision {
+                Precision::F32 => assert_eq!(called as usize, products),
+                _ => assert!(called as usize > products, "{precision:?}: {called}"),
+            }
+        }
+        let backend = backend.clone().with_precision(Precision::Tf32);
+        let case = model::bert(odd).expect("builds");
+        check_norms(&backend, case, 1.5e-2).unwrap_or_else(|e| panic!("{e}"));
     });
 }
 
@@ -291,6 +339,78 @@ fn what_is_missing_is_named() {
             return;
         }
         assert!(finished.stdout.contains(message), "{}", finished.stdout);
+    }
+}
+
+/// The three biases of query, key and value of each layer are cuBLASLt's, and so are their gradients.
+#[test]
+fn products_add_their_biases() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("trace");
+    let name = test_name!();
+    let path = trace.to_string_lossy();
+    alone(name, &[("SOFT_CUDA_TRACE", &path)], |backend| {
+        assert_eq!(backend.advice(), None);
+        runs(backend, 1);
+    });
+    if is_child(name) || installed().is_none() {
+        return;
+    }
+    let lines = std::fs::read_to_string(&trace).expect("a trace");
+    for epilogue in ["bias Added", "bias GradientOfB"] {
+        let found = lines.lines().filter(|l| l.contains(epilogue));
+        assert_eq!(found.count(), 3 * model::EVEN.layers, "{lines}");
+    }
+}
+
+/// Without cuBLASLt kernels add the biases and sum their gradients, and the backend says why.
+#[test]
+fn cublaslt_can_be_done_without() {
+    let name = test_name!();
+    if is_child(name) {
+        let backend = CudaBackend::new().expect("the parent has found the device");
+        let norm = |values: &Vec<f32>| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+        let norms: Vec<String> = runs(&backend, 3)
+            .iter()
+            .map(|values| format!("{:e}", norm(values).sqrt()))
+            .collect();
+        let advice = backend.advice().unwrap_or("none");
+        println!("norms {}. advice {advice}.", norms.join(" "));
+        return;
+    }
+    let Some(soft) = installed() else { return };
+    let libraries = [Library::Driver, Library::Nvrtc, Library::Cublas];
+    let without = SoftCuda::install_only(&libraries).expect("installed above");
+    let said = |soft: &SoftCuda| {
+        let home = cache(soft).to_string_lossy().into_owned();
+        let finished = rerun(soft, name, &[("XDG_CACHE_HOME", &home)]);
+        assert!(finished.passed, "{}\n{}", finished.stdout, finished.stderr);
+        assert!(is_quiet(&finished.stderr), "{}", finished.stderr);
+        let line = finished.stdout.lines().find(|l| l.contains("norms "));
+        let (norms, advice) = line.and_then(|l| l.split_once(". advice ")).expect("both");
+        let norms = norms.split("norms ").nth(1).expect("norms").split(' ');
+        let norms: Vec<f64> = norms.map(|n| n.parse().expect("a number")).collect();
+        (norms, advice.to_string())
+    };
+    let (with, none) = said(soft);
+    let (norms, advice) = said(&without);
+    assert_eq!(none, "none.");
+    if advice == "none." {
+        println!("SKIPPED: this machine has a cuBLASLt of its own");
+        return;
+    }
+    assert!(
+        advice.starts_with("cuBLASLt is missing (libcublasLt.so.12")
+            && advice.contains("biases are added by kernels of their own"),
+        "{advice}"
+    );
+    assert!(norms.len() == with.len() && norms.len() > 10);
+    for (norm, with) in norms.iter().zip(&with) {
+        // Sums in another order; the gradient of a key's bias is zero but for rounding.
+        assert!(
+            (norm - with).abs() <= 1e-5 * with + 1e-6,
+            "{norm} and {with}"
+        );
     }
 }
 

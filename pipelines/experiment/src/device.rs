@@ -5,7 +5,7 @@
 use std::num::NonZeroUsize;
 use std::sync::{Once, OnceLock};
 
-use ablate_compiler::{Backend, ReferenceBackend};
+use ablate_compiler::{Backend, BackendError, ReferenceBackend, Session};
 use ablate_cpu::CpuBackend;
 use ablate_cuda::CudaBackend;
 use ablate_recipe::{Device, Precision};
@@ -18,12 +18,17 @@ pub fn default_threads() -> usize {
 }
 
 /// Opens the device. `threads` 0 = all cores. `auto` is the GPU where there is one that works, else the
-/// CPU, with the reason in the log, once.
+/// CPU, with the reason in the log, once. There `tf32` is `f32`, and the backend's advice says so.
 ///
 /// # Errors
 /// When the device does not exist here, with what is missing.
 pub fn open(device: Device, precision: Precision, threads: usize) -> Result<Box<dyn Backend>> {
     match device {
+        Device::Cpu if precision == Precision::Tf32 => Err(ExperimentError::Recipe(
+            "precision: tf32 is for tensor cores of a GPU. Use device: cuda or device: auto, or precision: f32 on \
+             the processor"
+                .to_owned(),
+        )),
         Device::Cpu => cpu(precision, threads),
         Device::Cuda => match gpu() {
             Ok(backend) => cuda(backend, precision),
@@ -40,15 +45,41 @@ pub fn open(device: Device, precision: Precision, threads: usize) -> Result<Box<
                 SAID.call_once(|| {
                     tracing::info!(reason, "no GPU; device: auto uses the processor")
                 });
-                cpu(precision, threads)
+                let backend = cpu(precision, threads)?;
+                Ok(match precision {
+                    Precision::Tf32 => Box::new(InF32(backend)),
+                    _ => backend,
+                })
             }
         },
     }
 }
 
+/// A processor that was asked for TF32.
+struct InF32(Box<dyn Backend>);
+
+impl Backend for InF32 {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn description(&self) -> String {
+        self.0.description()
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        Some("precision tf32 is for tensor cores of a GPU; the processor computes in f32")
+    }
+
+    fn session(&self) -> std::result::Result<Box<dyn Session>, BackendError> {
+        self.0.session()
+    }
+}
+
 fn cpu(precision: Precision, threads: usize) -> Result<Box<dyn Backend>> {
     let precision = match precision {
-        Precision::F32 => ablate_cpu::Precision::F32,
+        // Where nothing rounds to TF32, it is f32.
+        Precision::F32 | Precision::Tf32 => ablate_cpu::Precision::F32,
         Precision::F32Split => ablate_cpu::Precision::F32Split,
         Precision::Bf16 => ablate_cpu::Precision::Bf16,
     };
@@ -64,11 +95,12 @@ fn cpu(precision: Precision, threads: usize) -> Result<Box<dyn Backend>> {
 fn cuda(backend: &CudaBackend, precision: Precision) -> Result<Box<dyn Backend>> {
     let precision = match precision {
         Precision::F32 => ablate_cuda::Precision::F32,
+        Precision::Tf32 => ablate_cuda::Precision::Tf32,
         Precision::Bf16 => ablate_cuda::Precision::Bf16,
         Precision::F32Split => {
             return Err(ExperimentError::Recipe(
-                "precision: f32_split is computed on the processor only. Use device: cpu, or precision: f32 or bf16 \
-                 on the GPU"
+                "precision: f32_split is computed on the processor only. Use device: cpu, or precision: f32, tf32 or \
+                 bf16 on the GPU"
                     .to_owned(),
             ))
         }

@@ -4,7 +4,7 @@
 //! does to them.
 
 use ablate_bert::BertConfig;
-use ablate_compiler::{compile_with, Backend};
+use ablate_compiler::Backend;
 use ablate_cuda::listing::Listing;
 use ablate_cuda::Precision;
 use ablate_graph::ir::Lowered;
@@ -135,7 +135,8 @@ pub fn launches(
 }
 
 fn listing(lowered: &Lowered, precision: Precision) -> Result<Listing> {
-    let program = compile_with(lowered, precision).map_err(ablate_compiler::BackendError::from)?;
+    let program =
+        ablate_cuda::compile(lowered, precision).map_err(ablate_compiler::BackendError::from)?;
     Ok(Listing::new(&program))
 }
 

@@ -52,6 +52,7 @@ fn entries<'v>(value: &'v Value, path: &str) -> Vec<(&'v str, &'v Value)> {
 impl Checks<'_> {
     /// Runs every rule.
     pub fn run(mut self, value: &mut Value) {
+        self.arithmetic(value);
         self.plugins(value);
         self.source(value);
         self.source_itself(value);
@@ -102,6 +103,23 @@ impl Checks<'_> {
     pub(crate) fn warn(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
         let problem = Problem::warning(self.span(path), path, message).help(help);
         self.problems.push(problem);
+    }
+
+    /// Arithmetic that the chosen device does not have.
+    fn arithmetic(&mut self, value: &Value) {
+        let text = |key: &str| value.get(key).and_then(Value::as_str);
+        let (message, help) = match (text("precision"), text("device")) {
+            (Some("tf32"), Some("cpu")) => (
+                "`precision: tf32` is for tensor cores of a GPU, and `device` is cpu",
+                "write `device: cuda` or `device: auto`, or `precision: f32`",
+            ),
+            (Some("f32_split"), Some("cuda")) => (
+                "`precision: f32_split` is computed on the processor only, and `device` is cuda",
+                "write `device: cpu` or `device: auto`, or a precision of the GPU: f32, tf32 or bf16",
+            ),
+            _ => return,
+        };
+        self.error_of(&["precision", "device"], message, help);
     }
 
     fn plugins(&mut self, value: &mut Value) {

@@ -156,6 +156,9 @@ impl Device {
 pub enum Precision {
     /// 32-bit floating point throughout.
     F32,
+    /// Operands may be rounded to TF32, 32-bit floating point with ten bits of mantissa, as tensor cores of a GPU
+    /// do (Ampere and later); 32-bit sums. What has none computes as with `F32`, as PyTorch's `allow_tf32` does.
+    Tf32,
     /// Three products of bfloat16 parts of the operands, 32-bit sums: near 32-bit floating point.
     /// Meant for processors with AMX; slower than `F32` on others.
     F32Split,

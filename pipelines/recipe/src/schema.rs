@@ -79,8 +79,8 @@ pub fn schema(catalog: &Catalog) -> Value {
                 "description": "Where to compute; auto takes a GPU that works, else the CPU."
             },
             "precision": {
-                "type": "string", "enum": ["f32", "f32_split", "bf16"], "default": "f32",
-                "description": "Arithmetic of the matrix products: f32; f32_split, three bf16 products with f32 sums, near f32, meant for processors with AMX and slower than f32 on others; or bf16 operands with f32 sums, and activations between products stored as bf16. Parameters, sums and statistics stay f32."
+                "type": "string", "enum": ["f32", "tf32", "f32_split", "bf16"], "default": "f32",
+                "description": "Arithmetic of the matrix products: f32; tf32, operands rounded to ten bits of mantissa on tensor cores of a GPU, for device cuda or auto; f32_split, three bf16 products with f32 sums, near f32, meant for processors with AMX and slower than f32 on others; or bf16 operands with f32 sums, and activations between products stored as bf16. Parameters, sums and statistics stay f32."
             },
             "plugins": {
                 "type": "array",

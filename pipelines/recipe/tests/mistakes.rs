@@ -133,6 +133,14 @@ fn unknown_precision() {
 }
 
 #[test]
+fn arithmetic_that_the_device_does_not_have() {
+    let split = with("seeds:", "device: cuda\nprecision: f32_split\nseeds:");
+    let tf32 = with("seeds:", "device: cpu\nprecision: tf32\nseeds:");
+    let (split, tf32) = (mistakes(split, &[]), mistakes(tf32, &[]));
+    insta::assert_snapshot!(format!("{tf32}\n{split}"));
+}
+
+#[test]
 fn two_choices_in_one_entry() {
     insta::assert_snapshot!(mistakes(with("  - nsp:", "    nsp:"), &[]));
 }

@@ -12,6 +12,7 @@ pub const CASES: &[(&str, Build)] = &[
     ("reductions", reductions),
     ("views", views),
     ("matrix products", matrix_products),
+    ("biases of products", biases),
     ("softmax", softmax),
     ("layer norm", layer_norm),
     ("look-ups", look_ups),
@@ -163,6 +164,46 @@ fn views(case: &mut Case) -> Result<(), GraphError> {
         let s = case.graph.sum_all(&s)?;
         total = case.graph.add(&total, &s)?;
     }
+    case.gradients(&total)
+}
+
+/// Products with a bias and nothing else: of a matrix, of a batch, of an operand whose neighbours lie apart, of
+/// so many rows that they are cut, and of many terms.
+fn biases(case: &mut Case) -> Result<(), GraphError> {
+    let shapes: [(&[usize], usize, bool); 5] = [
+        (&[5, 3], 7, false),
+        (&[2, 5, 3], 4, false),
+        (&[6, 8], 5, true),
+        (&[3000, 3], 16, false),
+        (&[65, 40], 70, false),
+    ];
+    let mut total = case.graph.scalar(0.0);
+    for (i, (x, n, apart)) in shapes.into_iter().enumerate() {
+        let k = x[x.len() - 1];
+        let mut shape = x.to_vec();
+        shape.extend(apart.then_some(2));
+        let input = case.parameter(&format!("x{i}"), &shape)?;
+        let weight = case.parameter(&format!("w{i}"), &[n, k])?;
+        let bias = case.parameter(&format!("b{i}"), &[n])?;
+        let input = match apart {
+            true => {
+                let one = case.graph.slice(&input, x.len(), 1, 2)?;
+                case.graph.reshape(&one, x)?
+            }
+            false => input,
+        };
+        let next = case.parameter(&format!("next{i}"), &[3, n])?;
+        let y = case.graph.linear(&input, &weight, Some(&bias))?;
+        case.output(&y)?;
+        // Only a product reads it, as in attention.
+        let z = case.graph.linear(&y, &next, None)?;
+        let s = case.graph.sin(&z)?;
+        let s = case.graph.sum_all(&s)?;
+        let count: usize = z.shape().iter().product();
+        let s = case.graph.mul_scalar(&s, 1.0 / count as f32)?;
+        total = case.graph.add(&total, &s)?;
+    }
+    case.output(&total)?;
     case.gradients(&total)
 }
 

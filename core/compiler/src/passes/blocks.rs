@@ -85,7 +85,7 @@ fn aligned(step: &Step, buffer: BufferId, len: usize, blocks: usize) -> bool {
         return false;
     }
     match &step.kernel {
-        Kernel::Gemm { gemm, a, b, c } => [*a, *b, *c]
+        Kernel::Gemm { gemm, a, b, c, .. } => [*a, *b, *c]
             .iter()
             .enumerate()
             .all(|(i, x)| *x != buffer || batch_by_batch(gemm, i, len, blocks)),

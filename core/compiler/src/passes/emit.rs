@@ -296,6 +296,8 @@ impl Emitter<'_> {
                 a: self.demand(group, node.inputs[0].0),
                 b: self.demand(group, node.inputs[1].0),
                 c: self.buffer_of(id),
+                bias: None,
+                sums: None,
             }),
             Kind::Gather {
                 inner,

@@ -7,6 +7,7 @@ pub mod canonicalize;
 pub mod contraction;
 pub mod domain;
 pub mod emit;
+pub mod epilogue;
 pub mod fusion;
 pub mod import;
 pub mod large;

@@ -239,6 +239,8 @@ mod tests {
                 a,
                 b,
                 c,
+                bias: None,
+                sums: None,
             },
             scope: "test".into(),
             phase: ablate_graph::ir::Phase::Forward,

@@ -33,9 +33,17 @@ pub fn run(program: &mut Program) {
     let mut uses = vec![Use::default(); program.buffers.len()];
     for step in &program.steps {
         match &step.kernel {
-            Kernel::Gemm { gemm, a, b, c } => {
+            Kernel::Gemm {
+                gemm,
+                a,
+                b,
+                c,
+                bias,
+                sums,
+            } => {
                 uses[*a].by_products += 1;
                 uses[*b].by_products += 1;
+                bias.iter().chain(sums).for_each(|b| uses[*b].others += 1);
                 match gemm.k.size <= LONGEST_ROUNDED_SUM {
                     true => uses[*c].products += 1,
                     false => uses[*c].others += 1,

@@ -30,10 +30,8 @@ pub struct Product {
     pub scope: Arc<str>,
     /// What one of them moves and computes.
     pub cost: Cost,
-    /// Library calls of one run.
+    /// Library calls of one run: one a product.
     pub launches: usize,
-    /// Products of one run; a product may take several calls.
-    pub products: usize,
 }
 
 /// Everything that one run of a program launches.
@@ -64,12 +62,11 @@ impl Listing {
             match work {
                 Work::Kernels(kernels) => kernels.into_iter().for_each(|k| listing.kernel(k)),
                 Work::Product(product) => {
-                    let cost = Cost {
-                        bytes: time.bytes as f64,
-                        flops: 0.0,
-                        product_flops: time.flops,
-                    };
-                    listing.product(product, time.scope, cost);
+                    listing.product(product, time.scope, time.bytes, time.flops);
+                }
+                Work::Apart(product, kernels) => {
+                    listing.product(product, time.scope, time.bytes, time.flops);
+                    kernels.into_iter().for_each(|k| listing.kernel(k));
                 }
                 Work::Copy(..) => {
                     listing.copies.0 += 1;
@@ -91,26 +88,28 @@ impl Listing {
         }
     }
 
-    fn product(&mut self, product: LibraryProduct, scope: Arc<str>, cost: Cost) {
+    fn product(&mut self, product: LibraryProduct, scope: Arc<str>, bytes: u64, flops: f64) {
+        let cost = Cost {
+            bytes: bytes as f64,
+            flops: 0.0,
+            product_flops: flops,
+        };
         // Equal up to where the operands lie.
         let shape = |p: &LibraryProduct| {
-            let calls = p.offsets.len();
-            let layout = (p.transposed, p.sizes, p.leading, p.strides, p.batch);
-            (p.storage, layout, calls)
+            let runs = p.offsets.len();
+            let matrices = (p.strides, p.batch, runs);
+            let layout = (p.transposed, p.sizes, p.leading, matrices);
+            let epilogue = p.epilogue.as_ref().map(std::mem::discriminant);
+            (p.storage, layout, epilogue)
         };
-        let calls = product.offsets.len();
         let same = |p: &&mut Product| shape(&p.product) == shape(&product);
         match self.products.iter_mut().find(same) {
-            Some(found) => {
-                found.launches += calls;
-                found.products += 1;
-            }
+            Some(found) => found.launches += 1,
             None => self.products.push(Product {
                 product,
                 scope,
                 cost,
-                launches: calls,
-                products: 1,
+                launches: 1,
             }),
         }
     }
@@ -133,7 +132,7 @@ impl Listing {
     /// Seconds that one run takes at least, one launch after another; launching itself costs nothing.
     pub fn seconds(&self, device: &roofline::DataSheet, products: Precision) -> f64 {
         let kernels = self.kernels.iter().map(|l| (l.cost(), l.launches));
-        let calls = self.products.iter().map(|p| (p.cost, p.products));
+        let calls = self.products.iter().map(|p| (p.cost, p.launches));
         let copies = Cost {
             bytes: self.copies.1 as f64,
             ..Cost::default()

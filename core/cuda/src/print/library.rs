@@ -1,12 +1,34 @@
 //! Matrix products as calls of a library with column-major matrices and leading dimensions.
 //!
-//! Owns: how strides become transpositions, leading dimensions and strided batches. Must not know: which
-//! library, which device.
+//! Owns: how strides become transpositions, leading dimensions and batches. Must not know: which library, which
+//! device.
 
 use ablate_compiler::ir::{Gemm, Level};
 use ablate_compiler::program::{BufferId, Storage};
 
-/// A batch of `D = op(A) op(B)` in column-major order, as often as there are `offsets`.
+/// What a product does beside multiplying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epilogue {
+    /// Adds this vector, one number a row of the result, to each of its columns.
+    Bias(BufferId),
+    /// Writes the sums of the columns of the second operand to this vector.
+    Sums(BufferId),
+}
+
+impl Epilogue {
+    /// The vector.
+    pub fn buffer(self) -> BufferId {
+        match self {
+            Epilogue::Bias(buffer) | Epilogue::Sums(buffer) => buffer,
+        }
+    }
+}
+
+/// A batch of `D = op(A) op(B)` in column-major order.
+///
+/// Where one stride leads from each matrix to the next, `offsets` has one entry. Else it has one for each run of
+/// `batch` matrices: batch and heads of attention, say. A library that takes a list of pointers computes them all in
+/// one call; without, each run is a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibraryProduct {
     /// Buffers of the first operand, the second and the result.
@@ -19,12 +41,49 @@ pub struct LibraryProduct {
     pub sizes: [usize; 3],
     /// Elements from column to column of the operands and the result.
     pub leading: [usize; 3],
-    /// Elements from matrix to matrix of the batch.
+    /// Elements from matrix to matrix of a run.
     pub strides: [isize; 3],
-    /// Matrices of the batch.
+    /// Matrices of a run.
     pub batch: usize,
-    /// First elements of the operands and the result of each call.
+    /// First elements of the operands and the result of each run.
     pub offsets: Vec<[isize; 3]>,
+    /// What is done with it; only where one stride leads through the batch.
+    pub epilogue: Option<Epilogue>,
+}
+
+impl LibraryProduct {
+    /// Whether the matrices of the batch lie where no stride tells, so that one call needs a list of them.
+    pub fn is_listed(&self) -> bool {
+        self.offsets.len() > 1
+    }
+
+    /// First elements of the operands and the result of every matrix of the batch.
+    pub fn matrices(&self) -> impl Iterator<Item = [isize; 3]> + '_ {
+        self.offsets.iter().flat_map(move |first| {
+            (0..self.batch as isize).map(move |i| [0, 1, 2].map(|o| first[o] + i * self.strides[o]))
+        })
+    }
+}
+
+/// Joins neighbouring levels of a batch through which one stride leads.
+fn joined(levels: &[Level]) -> Vec<Level> {
+    let mut joined: Vec<Level> = vec![];
+    for level in levels.iter().filter(|level| level.size > 1) {
+        let size = level.size as isize;
+        match joined.last_mut() {
+            Some(outer)
+                if [outer.a, outer.b, outer.c]
+                    == [level.a * size, level.b * size, level.c * size] =>
+            {
+                *outer = Level {
+                    size: outer.size * level.size,
+                    ..*level
+                };
+            }
+            _ => joined.push(*level),
+        }
+    }
+    joined
 }
 
 impl LibraryProduct {
@@ -60,8 +119,12 @@ fn stored(rows: usize, columns: usize, strides: [isize; 2]) -> Option<(bool, usi
     None
 }
 
-/// The calls of a product, if a library can do it.
-pub fn library(gemm: &Gemm, [a, b, c]: [BufferId; 3]) -> Option<LibraryProduct> {
+/// A product as a library's, if a library can do it; the epilogue may be left to whoever calls it.
+pub fn library(
+    gemm: &Gemm,
+    [a, b, c]: [BufferId; 3],
+    epilogue: Option<Epilogue>,
+) -> Option<LibraryProduct> {
     let (m, n, k) = (gemm.m, gemm.n, gemm.k);
     // The result's columns lie together: the library computes the transposed result of the exchanged
     // operands. Else its rows may.
@@ -80,14 +143,15 @@ pub fn library(gemm: &Gemm, [a, b, c]: [BufferId; 3]) -> Option<LibraryProduct> 
     };
     let (swap, first, second, leading) = exchanged.or_else(straight)?;
     let fits = |size: usize| i32::try_from(size).is_ok();
-    if ![m.size, n.size, k.size].into_iter().all(fits) || !gemm.batch.iter().all(|l| fits(l.size)) {
+    let count: usize = gemm.batch.iter().map(|level| level.size).product();
+    if ![m.size, n.size, k.size, count].into_iter().all(fits) {
         return None;
     }
     let order = |level: &Level| match swap {
         true => [level.b, level.a, level.c],
         false => [level.a, level.b, level.c],
     };
-    let mut levels = gemm.batch.clone();
+    let mut levels = joined(&gemm.batch);
     let largest = (0..levels.len()).max_by_key(|i| levels[*i].size);
     let (batch, strides) = match largest {
         Some(largest) => {
@@ -112,7 +176,10 @@ pub fn library(gemm: &Gemm, [a, b, c]: [BufferId; 3]) -> Option<LibraryProduct> 
             .flat_map(|from| (0..level.size).map(move |i| moved(from, i)))
             .collect();
     }
+    // The columns that a bias is for are the rows of the exchanged product, and the left operand is its second.
+    let epilogue = epilogue.filter(|_| swap && offsets.len() == 1);
     Some(LibraryProduct {
+        epilogue,
         buffers: if swap { [b, a, c] } else { [a, b, c] },
         storage: [Storage::F32; 3],
         transposed: [first.0, second.0],
@@ -145,15 +212,16 @@ mod tests {
             k: level(3, 1, 7, 0),
             offset: [0, 2],
         };
-        let found = library(&gemm, [10, 11, 12]).unwrap();
+        let found = library(&gemm, [10, 11, 12], Some(Epilogue::Bias(13))).unwrap();
         assert_eq!(found.buffers, [11, 10, 12]);
         assert_eq!(found.transposed, [false, false]);
         assert_eq!((found.sizes, found.leading), ([7, 5, 3], [7, 3, 7]));
         assert_eq!(found.offsets, [[2, 0, 0]]);
+        assert_eq!(found.epilogue, Some(Epilogue::Bias(13)));
     }
 
     #[test]
-    fn the_outer_levels_of_a_batch_are_calls() {
+    fn the_outer_levels_of_a_batch_are_listed() {
         let gemm = Gemm {
             batch: vec![level(2, 600, 600, 100), level(3, 20, 20, 25)],
             m: level(5, 60, 0, 5),
@@ -161,10 +229,28 @@ mod tests {
             k: level(20, 1, 1, 0),
             offset: [0, 0],
         };
-        let found = library(&gemm, [0, 1, 2]).unwrap();
+        let found = library(&gemm, [0, 1, 2], None).unwrap();
         assert_eq!((found.batch, found.strides), (3, [20, 20, 25]));
         assert_eq!(found.offsets, [[0, 0, 0], [600, 600, 100]]);
         assert_eq!(found.transposed, [true, false]);
+        assert!(found.is_listed());
+        let all: Vec<[isize; 3]> = found.matrices().collect();
+        assert_eq!((all.len(), all[1]), (6, [20, 20, 25]));
+        assert_eq!(all[5], [640, 640, 150]);
+    }
+
+    #[test]
+    fn levels_through_which_one_stride_leads_are_one_batch() {
+        let gemm = Gemm {
+            batch: vec![level(2, 60, 60, 75), level(3, 20, 20, 25)],
+            m: level(5, 4, 0, 5),
+            n: level(5, 0, 4, 1),
+            k: level(4, 1, 1, 0),
+            offset: [0, 0],
+        };
+        let found = library(&gemm, [0, 1, 2], None).unwrap();
+        assert_eq!((found.batch, found.strides), (6, [20, 20, 25]));
+        assert!(!found.is_listed());
     }
 
     #[test]
@@ -176,6 +262,6 @@ mod tests {
             k: level(3, 1, 7, 0),
             offset: [0, 0],
         };
-        assert_eq!(library(&gemm, [0, 1, 2]), None);
+        assert_eq!(library(&gemm, [0, 1, 2], None), None);
     }
 }

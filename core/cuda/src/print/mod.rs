@@ -11,6 +11,7 @@
 
 mod access;
 mod analysis;
+mod epilogue;
 mod fold;
 mod index;
 mod library;
@@ -19,7 +20,7 @@ mod product;
 mod row;
 mod shape;
 
-pub use library::LibraryProduct;
+pub use library::{Epilogue, LibraryProduct};
 pub use prelude::PRELUDE;
 
 use ablate_compiler::program::{Buffer, BufferId, Kernel, Program, Storage};
@@ -79,6 +80,8 @@ pub enum Work {
     Kernels(Vec<KernelSource>),
     /// A matrix product for a library. Where it has no call for the layout, it is a kernel.
     Product(LibraryProduct),
+    /// The same, and the kernels of its epilogue, which the library does not do.
+    Apart(LibraryProduct, Vec<KernelSource>),
     /// A copy from one buffer to another.
     Copy(BufferId, BufferId),
 }
@@ -96,14 +99,32 @@ impl Printed {
     /// Every kernel, in order of execution.
     pub fn kernels(&self) -> impl Iterator<Item = &KernelSource> {
         self.steps.iter().flat_map(|step| match step {
-            Work::Kernels(kernels) => &kernels[..],
+            Work::Kernels(kernels) | Work::Apart(_, kernels) => &kernels[..],
             _ => &[],
+        })
+    }
+
+    /// Makes sure of scratch memory of this many elements.
+    fn need(&mut self, scratch: usize) {
+        self.scratch_bytes = self.scratch_bytes.max(scratch * size_of::<f32>());
+    }
+
+    /// Every matrix product of the library, in order of execution.
+    pub fn products(&self) -> impl Iterator<Item = &LibraryProduct> {
+        self.steps.iter().filter_map(|step| match step {
+            Work::Product(product) | Work::Apart(product, _) => Some(product),
+            _ => None,
         })
     }
 }
 
-/// Prints a program.
+/// Prints a program for a library that does every epilogue that it can be given.
 pub fn print(program: &Program) -> Printed {
+    print_for(program, |_| true)
+}
+
+/// Prints a program; `does` tells whether the library does a product with its epilogue.
+pub fn print_for(program: &Program, mut does: impl FnMut(&LibraryProduct) -> bool) -> Printed {
     let times = program.kernel_times();
     let mut printed = Printed::default();
     for (step, time) in program.steps.iter().zip(times) {
@@ -114,17 +135,44 @@ pub fn print(program: &Program) -> Printed {
             bytes: time.bytes,
         };
         let kernels = match &step.kernel {
-            Kernel::Gemm { gemm, a, b, c } => match library::library(gemm, [*a, *b, *c]) {
-                Some(mut product) => {
-                    product.storage = product.buffers.map(|id| about.storage(id));
-                    printed.steps.push(Work::Product(product));
-                    continue;
+            Kernel::Gemm { gemm, a, b, c, .. } => {
+                let wanted = wanted(&step.kernel);
+                let kernels_of = |epilogue| {
+                    let cols = match epilogue {
+                        Epilogue::Bias(_) => gemm.n.size,
+                        Epilogue::Sums(_) => gemm.m.size,
+                    };
+                    epilogue::print(epilogue, *a, *c, cols, &about)
+                };
+                match library::library(gemm, [*a, *b, *c], wanted) {
+                    Some(mut product) => {
+                        product.storage = product.buffers.map(|id| about.storage(id));
+                        product.epilogue = product.epilogue.filter(|_| does(&product));
+                        let missing = wanted.filter(|_| product.epilogue.is_none());
+                        let work = match missing.map(kernels_of) {
+                            Some(apart) => {
+                                printed.need(apart.scratch);
+                                Work::Apart(product, apart.kernels)
+                            }
+                            None => Work::Product(product),
+                        };
+                        printed.steps.push(work);
+                        continue;
+                    }
+                    None => {
+                        let mut kernels = Kernels {
+                            kernels: vec![product::product(gemm, [*a, *b, *c], wanted, &about)],
+                            scratch: 0,
+                        };
+                        if let Some(sums @ Epilogue::Sums(_)) = wanted {
+                            let apart = kernels_of(sums);
+                            kernels.kernels.extend(apart.kernels);
+                            kernels.scratch = apart.scratch;
+                        }
+                        kernels
+                    }
                 }
-                None => Kernels {
-                    kernels: vec![product::product(gemm, [*a, *b, *c], &about)],
-                    scratch: 0,
-                },
-            },
+            }
             Kernel::Copy { from, to } => {
                 printed.steps.push(Work::Copy(*from, *to));
                 continue;
@@ -134,11 +182,21 @@ pub fn print(program: &Program) -> Printed {
             Kernel::Gather { .. } => index::gather(&step.kernel, &about),
             Kernel::ScatterAdd { .. } => index::scatter(&step.kernel, &about),
         };
-        let scratch = kernels.scratch * size_of::<f32>();
-        printed.scratch_bytes = printed.scratch_bytes.max(scratch);
+        printed.need(kernels.scratch);
         printed.steps.push(Work::Kernels(kernels.kernels));
     }
     printed
+}
+
+/// What a product is to do beside multiplying. The compiler gives it one such thing at most.
+fn wanted(kernel: &Kernel) -> Option<Epilogue> {
+    match kernel {
+        Kernel::Gemm { bias, sums, .. } => {
+            let sums = sums.map(Epilogue::Sums);
+            bias.map(Epilogue::Bias).or(sums)
+        }
+        _ => None,
+    }
 }
 
 /// What a kernel's printer knows of its surroundings.

@@ -1,5 +1,6 @@
 //! A matrix product of any strides, for layouts that no library call can express.
 
+use super::library::Epilogue;
 use super::{About, Argument, KernelSource, Launch};
 use ablate_compiler::ir::{Gemm, Level};
 use ablate_compiler::program::BufferId;
@@ -8,8 +9,18 @@ use ablate_compiler::program::BufferId;
 const TILE: usize = 16;
 
 /// Prints a product: a block computes a tile of 16 x 16 from tiles in shared memory.
-pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSource {
+pub fn product(
+    gemm: &Gemm,
+    [a, b, c]: [BufferId; 3],
+    epilogue: Option<Epilogue>,
+    about: &About,
+) -> KernelSource {
     let (m, n, k) = (gemm.m, gemm.n, gemm.k);
+    // Sums of an operand are kernels of their own.
+    let bias = match epilogue {
+        Some(Epilogue::Bias(bias)) => Some(bias),
+        _ => None,
+    };
     let batch: usize = gemm.batch.iter().map(|l| l.size).product();
     let (down, across) = (m.size.div_ceil(TILE), n.size.div_ceil(TILE));
     let index = about.index_type([a, b, c].into_iter(), batch * m.size * n.size);
@@ -61,7 +72,10 @@ pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSo
             c,
             "c",
             &format!("c0 + row * {} + column * {}", m.c, n.c),
-            "sum"
+            match bias {
+                Some(_) => "sum + bias[column]",
+                None => "sum",
+            },
         ),
     );
     let launch = Launch {
@@ -72,7 +86,7 @@ pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSo
         shared_bytes: 2 * TILE * (TILE + 1) * size_of::<f32>(),
         flops: gemm.flops() as u64,
     };
-    let parameters = [
+    let mut parameters = vec![
         (
             format!("const {} *__restrict__ a", about.type_of(a)),
             Argument::Buffer(a),
@@ -86,5 +100,9 @@ pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSo
             Argument::Buffer(c),
         ),
     ];
+    if let Some(bias) = bias {
+        let declared = "const float *__restrict__ bias".to_string();
+        parameters.push((declared, Argument::Buffer(bias)));
+    }
     about.source(&launch, &parameters, &body, about.bytes)
 }

@@ -79,7 +79,7 @@ impl Maker {
         let device = Device::open().expect("the software device is there");
         let cache = soft.folder().with_extension("cubins");
         let compiler = Compiler::new(&device, Some(cache)).expect("NVRTC is there");
-        let mut session = CudaSession::new(device, compiler, Precision::Bf16).expect("a session");
+        let mut session = CudaSession::new(device, compiler, Precision::Bf16, false).expect("a session");
         let program = session.load_program(self.program).expect("loads");
         let mut fed = Feeds::new();
         for (name, values) in feeds {
@@ -366,6 +366,8 @@ fn products_of_rounded_operands() {
             a: x,
             b: y,
             c,
+            bias: None,
+            sums: None,
         });
         // The numbers, without what lies between them.
         let out = maker.value(batch * m * n, F32);

@@ -12,8 +12,13 @@ use crate::exit;
 /// Says what the machine offers.
 pub fn doctor() -> Outcome {
     let e = environment::look(default_threads(), String::new());
-    let [device, split, bf16] =
-        [Precision::F32, Precision::F32Split, Precision::Bf16].map(device_in);
+    let [device, tf32, split, bf16] = [
+        Precision::F32,
+        Precision::Tf32,
+        Precision::F32Split,
+        Precision::Bf16,
+    ]
+    .map(device_in);
     let gpu = match describe_gpu() {
         Ok(gpu) => gpu,
         Err(reason) => format!("none: {reason}"),
@@ -31,6 +36,7 @@ cpu            {}
 cpu features   {}
 threads        {} of {} cores
 device         {device}
+tf32           {tf32}
 f32_split      {split}
 bf16           {bf16}
 gpu            {gpu}

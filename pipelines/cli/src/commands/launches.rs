@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use ablate_cuda::listing::roofline::{Cost, DataSheet, DEVICES};
 use ablate_cuda::listing::{Launched, Product};
-use ablate_cuda::print::PRELUDE;
+use ablate_cuda::print::{Epilogue, PRELUDE};
 use ablate_cuda::{nvrtc_version, usage, CudaError, Precision, Usage};
 use ablate_experiment::show_graph::{Launches, Listings};
 use ablate_experiment::ExperimentError;
@@ -33,8 +33,8 @@ pub fn all(launches: &Launches, graph: &str) -> String {
     text += &kernel_table(&listing.kernels, &registers);
     text += &format!("{}\n\n", registers.said);
     if !listing.products.is_empty() {
-        text += "Matrix products are calls of cuBLAS: column-major; types are those in memory, of the operands and \
-                 the result.\n";
+        text += "Matrix products are calls of cuBLAS, with an epilogue of cuBLASLt: column-major; types are those in \
+                 memory, of the operands and the result.\n";
         text += &product_table(&listing.products, launches.precision);
         text.push('\n');
     }
@@ -169,7 +169,7 @@ fn precisions(program: Precision) -> impl Iterator<Item = (Precision, &'static s
 
 fn product_table(products: &[Product], program: Precision) -> String {
     let mut header: Vec<String> = [
-        "products", "calls", "m", "n", "k", "op", "types", "ld", "batch", "strides",
+        "calls", "m", "n", "k", "op", "types", "ld", "batch", "strides", "epilogue",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -182,15 +182,21 @@ fn product_table(products: &[Product], program: Precision) -> String {
     let row = |found: &Product| {
         let product = &found.product;
         let op = |transposed: bool| if transposed { 'T' } else { 'N' };
-        let mut row = vec![found.products.to_string(), found.launches.to_string()];
+        let mut row = vec![found.launches.to_string()];
         row.extend(product.sizes.map(|size| size.to_string()));
         row.push(product.transposed.map(op).iter().collect());
         row.push(list(&product.types()));
         row.push(list(&product.leading));
-        row.push(product.batch.to_string());
+        row.push(product.matrices().count().to_string());
         row.push(match product.batch {
+            _ if product.is_listed() => "listed".to_owned(),
             1 => "-".to_owned(),
             _ => list(&product.strides),
+        });
+        row.push(match product.epilogue {
+            None => "-".to_owned(),
+            Some(Epilogue::Bias(_)) => "bias".to_owned(),
+            Some(Epilogue::Sums(_)) => "sums of B".to_owned(),
         });
         row.extend(amounts(&found.cost));
         for device in &DEVICES {

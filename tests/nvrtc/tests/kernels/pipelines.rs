@@ -6,9 +6,8 @@
 
 use ablate_bench::{Configuration, SyntheticBatches};
 use ablate_bert::BertConfig;
-use ablate_compiler::compile_with;
-use ablate_cuda::print::{print, KernelSource};
-use ablate_cuda::Precision;
+use ablate_cuda::print::{print, print_for, KernelSource, Printed};
+use ablate_cuda::{compile, Precision};
 use ablate_graph::ir::Phase;
 use ablate_graph::Graph;
 use ablate_host::{Kind, Registry};
@@ -215,8 +214,10 @@ impl Found {
         }
         for graph in trial.graphs() {
             let lowered = graph.lower().expect("lowers");
-            let program = compile_with(&lowered, trial.precision).expect("compiles");
-            for kernel in print(&program).kernels() {
+            let program = compile(&lowered, trial.precision).expect("compiles");
+            // With a library that does epilogues, and with one that leaves them to kernels.
+            let printed = [print(&program), print_for(&program, |_| false)];
+            for kernel in printed.iter().flat_map(Printed::kernels) {
                 // Equal names are equal kernels.
                 if self.entries.insert(kernel.entry.clone()) {
                     let name = self.name(kernel, trial.precision);

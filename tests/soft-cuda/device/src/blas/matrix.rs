@@ -76,7 +76,7 @@ impl Matrix {
             return false;
         }
         // Columns of one may lie between columns of the other.
-        let mut all: Vec<(u64, u64, bool)> = self
+        let all: Vec<(u64, u64, bool)> = self
             .spans(count)
             .map(|(start, bytes)| (start, start + bytes, false))
             .chain(
@@ -85,16 +85,7 @@ impl Matrix {
                     .map(|(start, bytes)| (start, start + bytes, true)),
             )
             .collect();
-        all.sort_unstable();
-        let mut ends = [0, 0];
-        for (start, end, which) in all {
-            let (mine, theirs) = (usize::from(which), usize::from(!which));
-            if start < ends[theirs] {
-                return true;
-            }
-            ends[mine] = ends[mine].max(end);
-        }
-        false
+        common(all)
     }
 
     /// Whether matrices of the batch have a byte in common.
@@ -138,6 +129,20 @@ impl Matrix {
         }
         values
     }
+}
+
+/// Whether a span of one kind has a byte in common with one of the other: start, end, kind of each.
+pub fn common(mut all: Vec<(u64, u64, bool)>) -> bool {
+    all.sort_unstable();
+    let mut ends = [0, 0];
+    for (start, end, which) in all {
+        let (mine, theirs) = (usize::from(which), usize::from(!which));
+        if start < ends[theirs] {
+            return true;
+        }
+        ends[mine] = ends[mine].max(end);
+    }
+    false
 }
 
 #[cfg(test)]

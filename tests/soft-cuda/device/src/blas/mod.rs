@@ -3,6 +3,7 @@
 mod api;
 pub mod epilogue;
 mod kernel;
+pub mod listed;
 pub mod matrix;
 pub mod product;
 pub mod types;
@@ -12,6 +13,7 @@ use crate::counts::Sort;
 use crate::driver;
 use crate::status::{say, Refusal};
 use crate::stream::Work;
+use listed::Listed;
 use product::Product;
 
 /// A `cublasStatus_t`.
@@ -101,6 +103,19 @@ pub fn submit(cx: &mut Context, product: Product, stream: u64) -> Result<(), Bla
     let work = Work::new(Sort::Product, product.label(), move |cx, ready| {
         let turn = cx.turn(ready, 1);
         product.run(cx, &turn)
+    });
+    Ok(cx.submit(stream, work)?)
+}
+
+/// Checks products of lists and queues them, as one piece of work.
+///
+/// # Errors
+/// As [`Listed::check`]; the stream does not take it.
+pub fn submit_listed(cx: &mut Context, listed: Listed, stream: u64) -> Result<(), BlasRefusal> {
+    listed.check()?;
+    let work = Work::new(Sort::Product, listed.label(), move |cx, ready| {
+        let turn = cx.turn(ready, 1);
+        listed.run(cx, &turn)
     });
     Ok(cx.submit(stream, work)?)
 }

@@ -1,5 +1,6 @@
 //! cuBLAS: every transposition, type and batch against a plain sum in f64.
 
+mod listed;
 mod refused;
 
 use crate::support::{device, numbers, Device};

@@ -129,6 +129,117 @@ fn wrong_descriptors_get_the_librarys_status_and_a_reason() {
 }
 
 #[test]
+fn epilogues_that_do_not_go_with_their_matrices_are_turned_down() {
+    let name = test_name!();
+    let finished = child(name, &[], |d| {
+        let invalid = Err(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE);
+        let unsupported = Err(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED);
+        let buffers: Vec<_> = (0..4)
+            .map(|_| d.stream.alloc_zeros::<f32>(1000).unwrap())
+            .collect();
+        let [a, b, to, bias] = [0, 1, 2, 3].map(|i| buffers[i].device_ptr(&d.stream).0);
+        let new = |kind, epilogue: Epilogue, at: u64| {
+            let matmul = Matmul::new(
+                kind,
+                Compute::CUBLAS_COMPUTE_32F,
+                (8, 4, 8),
+                (false, false),
+                [8, 8, 8],
+            );
+            matmul.set(
+                DescAttribute::CUBLASLT_MATMUL_DESC_EPILOGUE,
+                &(epilogue as u32),
+            );
+            matmul.set(DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &at);
+            matmul
+        };
+        let (f32_, bf16) = (Type::CUDA_R_32F, Type::CUDA_R_16BF);
+        let added = Epilogue::CUBLASLT_EPILOGUE_BIAS;
+        let batched = |matmul: &Matmul, counts: [i32; 3]| {
+            for (layout, count) in [matmul.a, matmul.b, matmul.d].into_iter().zip(counts) {
+                let attribute = LayoutAttribute::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
+                matmul.set_layout(layout, attribute, &count);
+                let attribute = LayoutAttribute::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET;
+                matmul.set_layout(layout, attribute, &64i64);
+            }
+        };
+        let run = |matmul: &Matmul| matmul.run(d, 1.0, 0.0, a, b, to);
+        assert_eq!(run(&new(f32_, added, bias)), Ok(()));
+        assert_eq!(run(&new(f32_, added, bias + 2)), invalid);
+        // A bias in single precision for a result in bfloat16.
+        let wide = new(bf16, added, bias);
+        wide.set(
+            DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
+            &(f32_ as i32),
+        );
+        assert_eq!(run(&wide), unsupported);
+        let rows = new(f32_, added, bias);
+        rows.set_layout(rows.d, LayoutAttribute::CUBLASLT_MATRIX_LAYOUT_ORDER, &1i32);
+        assert_eq!(run(&rows), unsupported);
+        let uneven = new(f32_, added, bias);
+        batched(&uneven, [2, 1, 2]);
+        assert_eq!(run(&uneven), invalid);
+        let even = new(f32_, added, bias);
+        batched(&even, [2, 2, 2]);
+        assert_eq!(run(&even), Ok(()));
+        let gradient = new(f32_, Epilogue::CUBLASLT_EPILOGUE_BGRADB, bias);
+        assert_eq!(run(&gradient), Ok(()));
+        batched(&gradient, [2, 2, 2]);
+        assert_eq!(run(&gradient), unsupported);
+        d.stream.synchronize().unwrap();
+    });
+    let Some(finished) = finished else { return };
+    assert!(finished.passed, "{}\n{}", finished.stdout, finished.stderr);
+    for text in [
+        "a bias of F32 with D of Bf16",
+        "epilogue 4 with a row-major D",
+        "batch counts of A, B, C, D: [2, 1, 2], 2",
+        "bias gradients of a batch",
+    ] {
+        assert!(
+            finished.stderr.contains(text),
+            "`{text}` is missing in:\n{}",
+            finished.stderr
+        );
+    }
+}
+
+#[test]
+fn a_bias_beyond_its_buffer_is_an_illegal_address() {
+    let name = test_name!();
+    let finished = child(name, &[], |d| {
+        let buffers: Vec<_> = (0..4)
+            .map(|_| d.stream.alloc_zeros::<f32>(64).unwrap())
+            .collect();
+        let [a, b, to, bias] = [0, 1, 2, 3].map(|i| buffers[i].device_ptr(&d.stream).0);
+        let matmul = Matmul::new(
+            Type::CUDA_R_32F,
+            Compute::CUBLAS_COMPUTE_32F,
+            (8, 4, 8),
+            (false, false),
+            [8, 8, 8],
+        );
+        matmul.set(
+            DescAttribute::CUBLASLT_MATMUL_DESC_EPILOGUE,
+            &(Epilogue::CUBLASLT_EPILOGUE_BIAS as u32),
+        );
+        // Seven of the eight numbers are there.
+        let at = bias + 57 * 4;
+        matmul.set(DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &at);
+        assert_eq!(matmul.run(d, 1.0, 0.0, a, b, to), Ok(()));
+        let status = cudarc::driver::sys::CUresult::CUDA_ERROR_ILLEGAL_ADDRESS;
+        assert_eq!(d.stream.synchronize().unwrap_err().0, status);
+    });
+    let Some(finished) = finished else { return };
+    assert!(finished.passed, "{}\n{}", finished.stdout, finished.stderr);
+    assert!(
+        finished.stderr.contains("bias: reads"),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
 fn an_algorithm_fits_its_own_descriptors_and_its_workspace() {
     let Some(d) = device() else { return };
     let buffers: Vec<_> = (0..3)

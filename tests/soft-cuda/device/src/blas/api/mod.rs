@@ -1,6 +1,7 @@
 //! cuBLAS's functions, as a program calls them. What each does is told by NVIDIA's cuBLAS reference.
 #![allow(missing_docs, clippy::missing_safety_doc)]
 
+mod listed;
 mod products;
 
 use super::{with_blas, BlasRefusal, Handle};

@@ -5,8 +5,9 @@ use super::handle;
 use crate::blas::epilogue::Epilogue;
 use crate::blas::product::{columns, Product, Scale};
 use crate::blas::types::{half_to_f32, Compute, Type};
-use crate::blas::{submit, with_blas, BlasRefusal};
+use crate::blas::{submit, with_blas, BlasRefusal, Handle};
 use crate::blas_refuse;
+use crate::context::Context;
 use std::ffi::c_void;
 
 /// What `alpha` and `beta` point to.
@@ -17,17 +18,17 @@ enum Factor {
 }
 
 /// A product's arguments in cuBLAS's order.
-struct Call {
-    transpose: [u32; 2],
-    sizes: [i32; 3],
-    alpha: *const c_void,
-    a: (u64, u32, i32, i64),
-    b: (u64, u32, i32, i64),
-    beta: *const c_void,
-    c: (u64, u32, i32, i64),
-    batch: i32,
+pub(super) struct Call {
+    pub(super) transpose: [u32; 2],
+    pub(super) sizes: [i32; 3],
+    pub(super) alpha: *const c_void,
+    pub(super) a: (u64, u32, i32, i64),
+    pub(super) b: (u64, u32, i32, i64),
+    pub(super) beta: *const c_void,
+    pub(super) c: (u64, u32, i32, i64),
+    pub(super) batch: i32,
     /// `cublasComputeType_t`.
-    compute: u32,
+    pub(super) compute: u32,
 }
 
 fn element(number: u32, name: &str) -> Result<Type, BlasRefusal> {
@@ -91,62 +92,73 @@ unsafe fn factor(
     }
 }
 
-/// Checks a call's arguments in the library's order and queues the product.
+/// Checks a call's arguments in the library's order and makes the product, with the handle.
+pub(super) unsafe fn product(
+    cx: &mut Context,
+    blas: u64,
+    call: &Call,
+) -> Result<(Product, Handle), BlasRefusal> {
+    let found = handle(cx, blas)?.clone();
+    for (name, operation) in ["transa", "transb"].iter().zip(call.transpose) {
+        if operation > 2 {
+            return Err(blas_refuse!(INVALID_VALUE, "{name} is {operation}"));
+        }
+    }
+    let [m, n, k] = call.sizes;
+    if m < 0 || n < 0 || k < 0 || call.batch < 0 {
+        return Err(blas_refuse!(
+            INVALID_VALUE,
+            "m {m}, n {n}, k {k}, batch {}: one is negative",
+            call.batch
+        ));
+    }
+    let types = [
+        element(call.a.1, "A")?,
+        element(call.b.1, "B")?,
+        element(call.c.1, "C")?,
+    ];
+    let (compute, kind) = compute(call.compute, found.math, types)?;
+    // SAFETY: the caller's promise.
+    let (alpha, beta) = unsafe {
+        (
+            factor(call.alpha, kind, found.device_pointers, "alpha")?,
+            factor(call.beta, kind, found.device_pointers, "beta")?,
+        )
+    };
+    let (m, n, k) = (m as u64, n as u64, k as u64);
+    let [transpose_a, transpose_b] = call.transpose.map(|operation| operation != 0);
+    let (a_rows, a_columns) = if transpose_a { (k, m) } else { (m, k) };
+    let (b_rows, b_columns) = if transpose_b { (n, k) } else { (k, n) };
+    let matrix = |(address, _, leading, stride): (u64, u32, i32, i64), element, rows, cols| {
+        columns(address, element, rows, cols, leading.max(0) as u64, stride)
+    };
+    let c = matrix(call.c, types[2], m, n);
+    let product = Product {
+        a: matrix(call.a, types[0], a_rows, a_columns),
+        b: matrix(call.b, types[1], b_rows, b_columns),
+        c,
+        d: c,
+        transpose_a,
+        transpose_b,
+        m,
+        n,
+        k,
+        batch: call.batch as u64,
+        alpha,
+        beta,
+        compute,
+        epilogue: Epilogue::default(),
+        workspace: found.workspace,
+    };
+    Ok((product, found))
+}
+
+/// Checks a call's arguments and queues the product.
 unsafe fn gemm(name: &str, blas: u64, call: Call) -> i32 {
     with_blas(name, |cx| {
-        let found = handle(cx, blas)?.clone();
-        for (name, operation) in ["transa", "transb"].iter().zip(call.transpose) {
-            if operation > 2 {
-                return Err(blas_refuse!(INVALID_VALUE, "{name} is {operation}"));
-            }
-        }
-        let [m, n, k] = call.sizes;
-        if m < 0 || n < 0 || k < 0 || call.batch < 0 {
-            return Err(blas_refuse!(
-                INVALID_VALUE,
-                "m {m}, n {n}, k {k}, batch {}: one is negative",
-                call.batch
-            ));
-        }
-        let types = [
-            element(call.a.1, "A")?,
-            element(call.b.1, "B")?,
-            element(call.c.1, "C")?,
-        ];
-        let (compute, kind) = compute(call.compute, found.math, types)?;
         // SAFETY: the caller's promise.
-        let (alpha, beta) = unsafe {
-            (
-                factor(call.alpha, kind, found.device_pointers, "alpha")?,
-                factor(call.beta, kind, found.device_pointers, "beta")?,
-            )
-        };
-        let (m, n, k) = (m as u64, n as u64, k as u64);
-        let [transpose_a, transpose_b] = call.transpose.map(|operation| operation != 0);
-        let (a_rows, a_columns) = if transpose_a { (k, m) } else { (m, k) };
-        let (b_rows, b_columns) = if transpose_b { (n, k) } else { (k, n) };
-        let matrix = |(address, _, leading, stride): (u64, u32, i32, i64), element, rows, cols| {
-            columns(address, element, rows, cols, leading.max(0) as u64, stride)
-        };
-        let c = matrix(call.c, types[2], m, n);
-        let product = Product {
-            a: matrix(call.a, types[0], a_rows, a_columns),
-            b: matrix(call.b, types[1], b_rows, b_columns),
-            c,
-            d: c,
-            transpose_a,
-            transpose_b,
-            m,
-            n,
-            k,
-            batch: call.batch as u64,
-            alpha,
-            beta,
-            compute,
-            epilogue: Epilogue::default(),
-            workspace: found.workspace,
-        };
-        submit(cx, product, found.stream)
+        let (product, handle) = unsafe { product(cx, blas, &call) }?;
+        submit(cx, product, handle.stream)
     })
 }
 
