@@ -3,6 +3,7 @@
 use crate::compiler::{default_cache, Compiler};
 use crate::device::Device;
 use crate::error::CudaError;
+use crate::print::Groups;
 use crate::session::CudaSession;
 use ablate_compiler::{Backend, BackendError, Session};
 use ablate_graph::{Feeds, Graph, RandomKey};
@@ -27,6 +28,7 @@ pub struct CudaBackend {
     device: Arc<Device>,
     compiler: Compiler,
     precision: Precision,
+    step_by_step: bool,
 }
 
 impl CudaBackend {
@@ -41,6 +43,7 @@ impl CudaBackend {
             device,
             compiler,
             precision: Precision::F32,
+            step_by_step: false,
         })
     }
 
@@ -49,6 +52,24 @@ impl CudaBackend {
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
+    }
+
+    /// The same backend with the steps of groups one after the other, so that scores of attention are stored.
+    #[must_use]
+    pub fn step_by_step(mut self) -> Self {
+        self.step_by_step = true;
+        self
+    }
+
+    /// What becomes of groups. Their kernels multiply in single precision: with other operands cuBLAS on tensor
+    /// cores takes less time, scores in memory or not.
+    fn groups(&self) -> Groups {
+        match self.precision {
+            Precision::F32 if !self.step_by_step => Groups::Fused {
+                shared_bytes: self.device.shared_bytes,
+            },
+            _ => Groups::Steps,
+        }
     }
 
     /// The same backend with compiled kernels kept in another folder, or nowhere.
@@ -116,7 +137,12 @@ impl Backend for CudaBackend {
     }
 
     fn session(&self) -> Result<Box<dyn Session>, BackendError> {
-        let session = CudaSession::new(self.device.clone(), self.compiler.clone(), self.precision)?;
+        let session = CudaSession::new(
+            self.device.clone(),
+            self.compiler.clone(),
+            self.precision,
+            self.groups(),
+        )?;
         Ok(Box::new(session))
     }
 }

@@ -8,7 +8,7 @@ use crate::error::{CudaError, Named};
 use crate::launch::Launch;
 use crate::memory::{Memory, Pinned};
 use crate::modules::Modules;
-use crate::print::{self, Argument, Printed, Work};
+use crate::print::{self, Argument, Groups, Printed, Work};
 use crate::products::Products;
 use ablate_compiler::program::Place;
 use ablate_compiler::{KernelTime, Program};
@@ -98,8 +98,8 @@ impl Loaded {
     ///
     /// # Errors
     /// There is not enough memory.
-    pub fn new(program: Program) -> Result<Self, CudaError> {
-        let printed = print::print(&program);
+    pub fn new(program: Program, groups: Groups) -> Result<Self, CudaError> {
+        let printed = print::print_with(&program, groups);
         let mut streams: Vec<String> = vec![];
         for argument in printed.kernels().flat_map(|k| &k.arguments) {
             if let Argument::Stream(name) = argument {
@@ -234,6 +234,7 @@ impl Loaded {
                             function: modules.function(&kernel.entry).ok_or_else(missing)?,
                             grid: kernel.grid[0],
                             block: kernel.block[0],
+                            shared: kernel.dynamic_shared_bytes,
                             arguments: kernel.arguments.iter().map(argument).collect(),
                         });
                     }

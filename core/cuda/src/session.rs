@@ -6,6 +6,7 @@ use crate::error::CudaError;
 use crate::loaded::{Loaded, NextInputs, Places};
 use crate::memory::Memory;
 use crate::modules::Modules;
+use crate::print::Groups;
 use crate::products::Products;
 use crate::Precision;
 use ablate_compiler::program::Place;
@@ -31,6 +32,7 @@ pub struct CudaSession {
     compiler: Compiler,
     stream: Stream,
     profiling: bool,
+    groups: Groups,
     device: Arc<Device>,
 }
 
@@ -56,6 +58,7 @@ impl CudaSession {
         device: Arc<Device>,
         compiler: Compiler,
         precision: Precision,
+        groups: Groups,
     ) -> Result<Self, CudaError> {
         device.make_current()?;
         let stream = Stream::new()?;
@@ -71,6 +74,7 @@ impl CudaSession {
             compiler,
             stream,
             profiling: false,
+            groups,
             device,
         })
     }
@@ -192,12 +196,12 @@ impl Session for CudaSession {
     fn load(&mut self, graph: Graph) -> Result<ProgramId, BackendError> {
         let program = compile(&graph.lower()?)?;
         self.device.make_current()?;
-        let loaded = Loaded::new(program)?;
+        let loaded = Loaded::new(program, self.groups)?;
         self.provide(&loaded)?;
         self.modules
             .add(loaded.printed().kernels(), &self.compiler)?;
         let scratch = loaded.printed().scratch_bytes / size_of::<f32>();
-        self.grow(loaded.program.arena_len, scratch)?;
+        self.grow(loaded.printed().arena_len, scratch)?;
         self.programs.push(loaded);
         Ok(ProgramId(self.programs.len() - 1))
     }

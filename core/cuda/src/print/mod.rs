@@ -12,6 +12,7 @@
 mod access;
 mod analysis;
 mod fold;
+mod group;
 mod index;
 mod library;
 mod prelude;
@@ -22,9 +23,10 @@ mod shape;
 pub use library::LibraryProduct;
 pub use prelude::PRELUDE;
 
-use ablate_compiler::program::{Buffer, BufferId, Kernel, Program};
+use ablate_compiler::program::{Buffer, BufferId, Group, Kernel, Program};
 use ablate_graph::ir::Phase;
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a kernel is given: one address each, in order.
@@ -51,8 +53,10 @@ pub struct KernelSource {
     pub grid: [u32; 3],
     /// Threads of a block.
     pub block: [u32; 3],
-    /// Static shared memory of a block; there is no dynamic one.
+    /// Static shared memory of a block.
     pub shared_bytes: u32,
+    /// Shared memory that a launch must ask for: of kernels of groups.
+    pub dynamic_shared_bytes: u32,
     /// What it is given.
     pub arguments: Vec<Argument>,
     /// Bytes of operands and results, each counted once.
@@ -86,13 +90,45 @@ pub enum Work {
 /// A program's steps, printed.
 #[derive(Clone, Debug, Default)]
 pub struct Printed {
-    /// One entry a step of the program.
+    /// One entry a step of the program. Of a group that is fused the first has all kernels.
     pub steps: Vec<Work>,
+    /// Steps of groups that are fused.
+    pub groups: Vec<Range<usize>>,
     /// Scratch memory that the kernels need; steps share it.
     pub scratch_bytes: usize,
+    /// Elements of the arena that the kernels need.
+    pub arena_len: usize,
+}
+
+/// What becomes of a program's groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Groups {
+    /// Steps run one after the other.
+    Steps,
+    /// A group is one kernel, or two, where a block finds this much shared memory.
+    Fused {
+        /// The most that a block may ask for on the device.
+        shared_bytes: u32,
+    },
+}
+
+impl Default for Groups {
+    /// Fused for an A100 (CUDA C++ Programming Guide, compute capability 8.0); later devices for data centers
+    /// have more.
+    fn default() -> Self {
+        Groups::Fused {
+            shared_bytes: 163 << 10,
+        }
+    }
 }
 
 impl Printed {
+    fn kernels_of(&mut self, kernels: Kernels) {
+        let scratch = kernels.scratch * size_of::<f32>();
+        self.scratch_bytes = self.scratch_bytes.max(scratch);
+        self.steps.push(Work::Kernels(kernels.kernels));
+    }
+
     /// Every kernel, in order of execution.
     pub fn kernels(&self) -> impl Iterator<Item = &KernelSource> {
         self.steps.iter().flat_map(|step| match step {
@@ -102,11 +138,32 @@ impl Printed {
     }
 }
 
-/// Prints a program.
+/// Prints a program, with groups fused as by default.
 pub fn print(program: &Program) -> Printed {
+    print_with(program, Groups::default())
+}
+
+/// Prints a program.
+pub fn print_with(program: &Program, groups: Groups) -> Printed {
     let times = program.kernel_times();
     let mut printed = Printed::default();
-    for (step, time) in program.steps.iter().zip(times) {
+    let mut stored = false;
+    for (number, (step, time)) in program.steps.iter().zip(times).enumerate() {
+        if printed.groups.last().is_some_and(|g| g.contains(&number)) {
+            printed.steps.push(Work::Kernels(vec![]));
+            continue;
+        }
+        let group = program.groups.iter().find(|g| g.steps.start == number);
+        if let Some(group) = group {
+            match fused(program, group, groups) {
+                Some(kernels) => {
+                    printed.groups.push(group.steps.clone());
+                    printed.kernels_of(kernels);
+                    continue;
+                }
+                None => stored = true,
+            }
+        }
         let about = About {
             buffers: &program.buffers,
             scope: step.scope.clone(),
@@ -133,11 +190,28 @@ pub fn print(program: &Program) -> Printed {
             Kernel::Gather { .. } => index::gather(&step.kernel, &about),
             Kernel::ScatterAdd { .. } => index::scatter(&step.kernel, &about),
         };
-        let scratch = kernels.scratch * size_of::<f32>();
-        printed.scratch_bytes = printed.scratch_bytes.max(scratch);
-        printed.steps.push(Work::Kernels(kernels.kernels));
+        printed.kernels_of(kernels);
     }
+    printed.arena_len = match stored {
+        true => program.arena_len,
+        false => program.arena_len_in_blocks,
+    };
     printed
+}
+
+/// The kernels of a group, if it is to be fused and can be.
+fn fused(program: &Program, group: &Group, groups: Groups) -> Option<Kernels> {
+    let Groups::Fused { shared_bytes } = groups else {
+        return None;
+    };
+    let last = program.steps.get(group.steps.clone())?.last()?;
+    let about = About {
+        buffers: &program.buffers,
+        scope: last.scope.clone(),
+        phase: last.phase,
+        bytes: 0,
+    };
+    group::print(program, group, &about, shared_bytes)
 }
 
 /// What a kernel's printer knows of its surroundings.
@@ -210,6 +284,7 @@ impl About<'_> {
             grid: [launch.blocks as u32, 1, 1],
             block: [launch.threads as u32, 1, 1],
             shared_bytes: launch.shared_bytes as u32,
+            dynamic_shared_bytes: 0,
             arguments: parameters.iter().map(|p| p.1.clone()).collect(),
             bytes_moved: bytes,
             flops: launch.flops,

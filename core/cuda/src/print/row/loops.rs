@@ -240,10 +240,10 @@ impl Printer<'_> {
                 true if self.kept(store.value) == Kept::Held => format!("v{}[i]", store.value),
                 true => format!("v{}", store.value),
             };
-            let row = if self.kernel.rows == 1 {
-                String::new()
-            } else {
-                format!("row * {cols}")
+            let row = match self.tile_start(store.buffer) {
+                Some(start) => start,
+                None if self.kernel.rows == 1 => String::new(),
+                None => format!("row * {cols}"),
             };
             let buffer = self.buffer(store.buffer);
             let at = sum(&[&buffer, &row, "c"]);

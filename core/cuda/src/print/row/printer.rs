@@ -4,6 +4,7 @@ use super::super::access::{place, sum};
 use super::super::analysis::{is_element, operands, Analysis};
 use super::super::shape::{is_vector, Shape};
 use super::super::{literal, About, Argument};
+use super::tile::Tile;
 use ablate_compiler::ir::{Binary, Reduction, Unary};
 use ablate_compiler::program::{BufferId, Instr, RowKernel, Span, Store, TileAccess, ValueId};
 use std::fmt::Write as _;
@@ -31,6 +32,8 @@ pub(super) struct Printer<'a> {
     /// Where each reduction's partial results go, if rows are cut.
     pub(super) cut: Vec<(ValueId, Argument)>,
     pub(super) parameters: Vec<(String, Argument)>,
+    /// Where local buffers lie, if this is a part of a group's kernel.
+    pub(super) tile: Option<&'a Tile>,
     pub(super) buffers: Vec<BufferId>,
     pub(super) streams: Vec<String>,
     pub(super) out: String,
@@ -53,6 +56,7 @@ impl<'a> Printer<'a> {
             partials: vec![],
             cut: vec![],
             parameters: vec![],
+            tile: None,
             buffers: vec![],
             streams: vec![],
             out: String::new(),
@@ -77,8 +81,11 @@ impl<'a> Printer<'a> {
         (0..count).filter(|id| self.analysis.live[*id] && is_element(self.kernel, *id))
     }
 
-    /// The C name of a buffer, which becomes a parameter.
+    /// The C name of a buffer, which becomes a parameter unless it is a tile.
     pub(super) fn buffer(&mut self, id: BufferId) -> String {
+        if let Some(tile) = self.tile.and_then(|tile| tile.names.get(&id)) {
+            return tile.clone();
+        }
         let number = self.buffers.iter().position(|b| *b == id);
         let number = number.unwrap_or_else(|| {
             self.buffers.push(id);
@@ -210,7 +217,11 @@ impl<'a> Printer<'a> {
     }
 
     /// The element that a row of a load starts at, as statements `x<id>` and, for padding, `g<id>`.
-    pub(super) fn row_start(&mut self, id: ValueId, access: &TileAccess) {
+    pub(super) fn row_start(&mut self, id: ValueId, buffer: BufferId, access: &TileAccess) {
+        if let Some(start) = self.tile_start(buffer) {
+            self.line(format!("const Index x{id} = {start};"));
+            return;
+        }
         let rows = place(&access.rows, "row");
         let offset = if access.offset == 0 {
             String::new()
@@ -222,6 +233,12 @@ impl<'a> Printer<'a> {
         if !rows.guard.is_empty() {
             self.line(format!("const bool g{id} = {};", rows.guard));
         }
+    }
+
+    /// Where a row of a tile starts; nothing for other buffers.
+    pub(super) fn tile_start(&self, id: BufferId) -> Option<String> {
+        let tile = self.tile.filter(|tile| tile.names.contains_key(&id));
+        tile.map(|tile| tile.start.clone())
     }
 
     pub(super) fn row_guard(access: &TileAccess, id: ValueId) -> String {
@@ -240,7 +257,7 @@ impl<'a> Printer<'a> {
             }
             match self.kernel.instrs[id].clone() {
                 Instr::Load { buffer, access } => {
-                    self.row_start(id, &access);
+                    self.row_start(id, buffer, &access);
                     let buffer = self.buffer(buffer);
                     let guard = Self::row_guard(&access, id);
                     let read = format!("{buffer}[x{id}]");
