@@ -57,7 +57,8 @@ impl Modules {
             let function = unsafe { module::get_function(loaded, name) };
             let function = function.call("cuModuleGetFunction")?;
             if kernel.dynamic_shared_bytes > SHARED_BYTES {
-                let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                let most =
+                    sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                 let bytes = kernel.dynamic_shared_bytes as i32;
                 // SAFETY: the function is there.
                 unsafe { function::set_function_attribute(function, most, bytes) }

@@ -33,7 +33,12 @@ fn sum_shape(width: usize) -> SumShape {
 }
 
 /// Prints the kernel; nothing if the sums are too wide for registers or a tile is too large.
-pub fn print(plan: &Plan, parts: &[Part], about: &About, shared_bytes: u32) -> Option<KernelSource> {
+pub fn print(
+    plan: &Plan,
+    parts: &[Part],
+    about: &About,
+    shared_bytes: u32,
+) -> Option<KernelSource> {
     let Plan {
         blocks, rows, cols, ..
     } = *plan;

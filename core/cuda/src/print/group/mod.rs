@@ -26,17 +26,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use writer::Writer;
 
 /// Prints a group, if it is of the kind and a block's part fits the shared memory of a block.
-pub fn print(program: &Program, group: &Group, about: &About, shared_bytes: u32) -> Option<Kernels> {
+pub fn print(
+    program: &Program,
+    group: &Group,
+    about: &About,
+    shared_bytes: u32,
+) -> Option<Kernels> {
     let plan = Plan::new(program, group)?;
     let divided = prune::divide(&plan, program.buffers.len());
-    let mut kernels = vec![rows::print(&plan, &divided.by_rows, about, shared_bytes)?];
+    let mut kernels = vec![];
+    if !divided.by_rows.is_empty() {
+        let parts = &divided.by_rows;
+        kernels.push(rows::print(&plan, parts, about, shared_bytes)?);
+    }
     if !divided.by_columns.is_empty() {
-        kernels.push(columns::print(
-            &plan,
-            &divided.by_columns,
-            about,
-            shared_bytes,
-        )?);
+        let parts = &divided.by_columns;
+        kernels.push(columns::print(&plan, parts, about, shared_bytes)?);
     }
     Some(Kernels {
         kernels,
@@ -109,7 +114,10 @@ impl Frame {
                 _ => format!("  float *const tile{i} = tile0 + {};\n", i * self.tile),
             };
         }
-        body += &format!("  float *const left = tile0 + {};\n", self.tiles * self.tile);
+        body += &format!(
+            "  float *const left = tile0 + {};\n",
+            self.tiles * self.tile
+        );
         for line in &self.head {
             body += &format!("  {line}\n");
         }

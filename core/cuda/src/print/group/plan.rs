@@ -139,7 +139,8 @@ impl Plan {
             };
             plan.parts.push(part);
         }
-        plan.is_apart(steps.iter().map(|s| &s.kernel)).then_some(plan)
+        plan.is_apart(steps.iter().map(|s| &s.kernel))
+            .then_some(plan)
     }
 
     fn product(&self, gemm: &Gemm, [a, b, c]: [BufferId; 3]) -> Option<Part> {
@@ -183,12 +184,7 @@ impl Plan {
     }
 
     /// Whether a product sums the tile along its rows or its columns; all of it.
-    fn side(
-        &self,
-        offset: isize,
-        [kept, summed]: [(usize, isize); 2],
-        sum: Sum,
-    ) -> Option<Part> {
+    fn side(&self, offset: isize, [kept, summed]: [(usize, isize); 2], sum: Sum) -> Option<Part> {
         let rows = (self.rows, self.cols as isize);
         let cols = (self.cols, 1);
         match (kept, summed) {

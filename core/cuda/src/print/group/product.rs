@@ -68,7 +68,10 @@ pub fn make(w: &mut Writer, make: &Make, shape: &MakeShape, tile: &str, rows: Ax
     w.line(format!(
         "const int x = threadIdx.x % {across}, y = threadIdx.x / {across};"
     ));
-    w.line(format!("float *const right = left + {};", DEPTH * left_pitch));
+    w.line(format!(
+        "float *const right = left + {};",
+        DEPTH * left_pitch
+    ));
     let first = match (many, shape.first_column) {
         (true, "") => "column".to_string(),
         (true, first) => format!("{first} + column"),
@@ -122,7 +125,9 @@ pub fn make(w: &mut Writer, make: &Make, shape: &MakeShape, tile: &str, rows: Ax
         "load(l[q], left + s * {left_pitch} + (y * {down} + q) * {VECTOR});"
     ));
     w.line("}");
-    w.line(format!("load(r, right + s * {right_pitch} + x * {VECTOR});"));
+    w.line(format!(
+        "load(r, right + s * {right_pitch} + x * {VECTOR});"
+    ));
     w.unrolled('q', down);
     w.unrolled('i', VECTOR);
     w.unrolled('j', VECTOR);
@@ -165,7 +170,9 @@ impl SumShape {
     pub fn new(threads: usize, kept: usize, width: usize, pitch: usize) -> Self {
         let across = width.div_ceil(VECTOR).next_power_of_two();
         // No wider than leaves each thread a vector of kept positions, where there are so many.
-        let across = across.min(WIDEST / VECTOR).min((VECTOR * threads / kept).max(1));
+        let across = across
+            .min(WIDEST / VECTOR)
+            .min((VECTOR * threads / kept).max(1));
         SumShape {
             threads,
             kept,
@@ -302,7 +309,11 @@ pub fn along_rows(
     shape.copy(w, sum, Axis::new(depth, cols, "k"), n);
     w.line("__syncthreads();");
     let guarded = shape.guard(w);
-    let step = if cols.is_multiple_of(VECTOR) { VECTOR } else { 1 };
+    let step = if cols.is_multiple_of(VECTOR) {
+        VECTOR
+    } else {
+        1
+    };
     let end = match cols.is_multiple_of(depth) {
         true => depth.to_string(),
         false => {
@@ -333,9 +344,7 @@ pub fn along_rows(
 /// Declares what [`along_columns`] adds to.
 pub fn open_columns(w: &mut Writer, shape: &SumShape, name: &str) {
     let SumShape { pieces, down, .. } = *shape;
-    w.line(format!(
-        "float {name}[{pieces}][{down}][{VECTOR}] = {{}};"
-    ));
+    w.line(format!("float {name}[{pieces}][{down}][{VECTOR}] = {{}};"));
 }
 
 /// Prints a product that adds a tile, summed along its rows `first..first + count`, to `name`.
@@ -412,9 +421,7 @@ pub fn close_columns(
         1 => ("0", String::new()),
         pieces => {
             w.line("#pragma unroll");
-            w.line(format!(
-                "for (int piece = 0; piece < {pieces}; piece++) {{"
-            ));
+            w.line(format!("for (int piece = 0; piece < {pieces}; piece++) {{"));
             ("piece", format!("piece * {}", shape.width()))
         }
     };

@@ -160,9 +160,8 @@ fn by_rows(plan: &Plan, parts: &[Part], exports: &[Export]) -> Vec<Part> {
             Part::Make(make) if wanted.contains(&make.tile) => part.clone(),
             Part::Rows(kernel) => {
                 let mut kernel = kernel.clone();
-                let needed = |s: &Store| {
-                    !plan.tiles.contains_key(&s.buffer) || wanted.contains(&s.buffer)
-                };
+                let needed =
+                    |s: &Store| !plan.tiles.contains_key(&s.buffer) || wanted.contains(&s.buffer);
                 kernel.stores.retain(needed);
                 let exports = exports.iter().filter(|e| e.part == number);
                 kernel.stores.extend(exports.map(|e| Store {

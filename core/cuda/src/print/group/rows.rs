@@ -60,7 +60,12 @@ impl Shapes<'_> {
 }
 
 /// Prints the kernel; nothing if not even few rows fit.
-pub fn print(plan: &Plan, parts: &[Part], about: &About, shared_bytes: u32) -> Option<KernelSource> {
+pub fn print(
+    plan: &Plan,
+    parts: &[Part],
+    about: &About,
+    shared_bytes: u32,
+) -> Option<KernelSource> {
     let places = places(plan, parts);
     let frame = |rows: usize| {
         let shapes = Shapes { plan, rows };

@@ -83,7 +83,9 @@ impl Writer {
     /// Appends a loop without a counter of its own at run time.
     pub fn unrolled(&mut self, name: char, count: usize) {
         self.line("#pragma unroll");
-        self.line(format!("for (int {name} = 0; {name} < {count}; {name}++) {{"));
+        self.line(format!(
+            "for (int {name} = 0; {name} < {count}; {name}++) {{"
+        ));
     }
 
     /// Closes braces.
