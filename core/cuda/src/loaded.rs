@@ -401,6 +401,16 @@ impl Loaded {
             time.calls += 1;
             time.seconds += marks[0].seconds_until(&marks[1])?;
         }
+        // A group is timed whole: its products share the time by their operations, and what is between them
+        // gets none.
+        for group in &self.printed.groups {
+            let times = &mut self.times[group.clone()];
+            let flops: f64 = times.iter().map(|t| t.flops).sum();
+            let whole: f64 = times.iter().map(|t| t.seconds).sum();
+            times
+                .iter_mut()
+                .for_each(|t| t.seconds = whole * t.flops / flops.max(1.0));
+        }
         self.pending.set(false);
         Ok(())
     }

@@ -53,9 +53,9 @@ pub struct KernelSource {
     pub grid: [u32; 3],
     /// Threads of a block.
     pub block: [u32; 3],
-    /// Static shared memory of a block.
+    /// Shared memory of a block.
     pub shared_bytes: u32,
-    /// Shared memory that a launch must ask for: of kernels of groups.
+    /// What of it is dynamic, for which a launch must ask: all in kernels of groups, nothing in others.
     pub dynamic_shared_bytes: u32,
     /// What it is given.
     pub arguments: Vec<Argument>,
@@ -264,13 +264,25 @@ impl About<'_> {
         body: &str,
         bytes: u64,
     ) -> KernelSource {
+        let bounds = launch.threads.to_string();
+        self.bounded(launch, &bounds, parameters, body, bytes)
+    }
+
+    /// As [`About::source`], with the kernel's `__launch_bounds__`.
+    pub fn bounded(
+        &self,
+        launch: &Launch,
+        bounds: &str,
+        parameters: &[(String, Argument)],
+        body: &str,
+        bytes: u64,
+    ) -> KernelSource {
         let declared: Vec<&str> = parameters.iter().map(|p| p.0.as_str()).collect();
         let text = |entry: &str| {
             format!(
-                "// {} {}\nextern \"C\" __global__ void __launch_bounds__({}) {entry}(\n    {}) {{\n{body}}}\n",
+                "// {} {}\nextern \"C\" __global__ void __launch_bounds__({bounds}) {entry}(\n    {}) {{\n{body}}}\n",
                 launch.kind,
                 launch.size,
-                launch.threads,
                 declared.join(",\n    "),
             )
         };

@@ -52,6 +52,7 @@ pub fn print(
         kind: "columns",
         blocks: blocks * segments,
         threads: THREADS,
+        side_by_side: if held > MOST_HELD / 2 { 1 } else { 2 },
         tile: SIDE * PITCH,
         tiles: places.len(),
         staged: staged.max().unwrap_or(0).max(make_shape().shared()),

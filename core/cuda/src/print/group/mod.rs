@@ -83,6 +83,9 @@ struct Frame {
     blocks: usize,
     /// Threads of a block.
     threads: usize,
+    /// Blocks of a multiprocessor that registers must suffice for: no more than find shared memory. Left to itself
+    /// ptxas spills to have more of them.
+    side_by_side: usize,
     /// Elements of one tile.
     tile: usize,
     /// Tiles.
@@ -143,12 +146,14 @@ impl Frame {
             size: format!("{blocks}x{rows}x{cols}"),
             blocks: self.blocks,
             threads: self.threads,
-            shared_bytes: 0,
+            shared_bytes: self.shared_bytes(),
             flops: operations(plan, parts),
         };
+        let bounds = format!("{}, {}", self.threads, self.side_by_side);
+        let bytes = bytes(plan, parts, about);
         KernelSource {
             dynamic_shared_bytes: self.shared_bytes() as u32,
-            ..about.source(&launch, &parameters, &body, bytes(plan, parts, about))
+            ..about.bounded(&launch, &bounds, &parameters, &body, bytes)
         }
     }
 }

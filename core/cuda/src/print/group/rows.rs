@@ -73,6 +73,7 @@ pub fn print(
             kind: "rows",
             blocks: plan.blocks * plan.rows.div_ceil(rows),
             threads: shapes.threads(),
+            side_by_side: 1,
             tile: rows * shapes.pitch(),
             tiles: places.len(),
             staged: shapes.staged(parts),
@@ -113,7 +114,8 @@ pub fn print(
             Part::AlongColumns(_) => {}
         }
     }
-    let frame = frame(rows);
+    let mut frame = frame(rows);
+    frame.side_by_side += usize::from(frame.shared_bytes() <= half);
     i32::try_from(frame.blocks).ok()?;
     Some(frame.finish(plan, parts, about, w))
 }

@@ -165,6 +165,7 @@ impl<'a> Printer<'a> {
         }
         let loaded = match &self.kernel.instrs[id] {
             Instr::Load { access, .. } => is_vector(access, self.kernel.cols, self.shape.vector),
+            Instr::Uniform { .. } => self.draws_vectors(),
             _ => false,
         };
         let stored = self.stored_at().any(|(value, _)| value == id);
@@ -172,6 +173,14 @@ impl<'a> Printer<'a> {
             true => Kept::Vector,
             false => Kept::Single,
         }
+    }
+
+    /// Whether the lanes that make a row draw random numbers together: products of a group leave no time for a
+    /// number at a time.
+    pub(super) fn draws_vectors(&self) -> bool {
+        let Shape { vector, lanes, .. } = *self.shape;
+        let aligned = self.kernel.cols.is_multiple_of(16 * vector);
+        self.tile.is_some() && vector == 4 && lanes.is_multiple_of(16) && aligned
     }
 
     /// The value as an expression, where one element of a vector is at hand.
