@@ -3,9 +3,10 @@
 
 use super::super::row::Tile;
 use super::super::{About, KernelSource};
+use super::make::{self, MakeShape};
 use super::plan::{Part, Plan};
-use super::product::{self, MakeShape, SumShape, PAD};
-use super::writer::{Axis, Writer, VECTOR};
+use super::sum::{self, SumShape};
+use super::writer::{Axis, Writer, PAD, VECTOR};
 use super::{places, tiles, Frame};
 
 /// Rows and columns of a tile.
@@ -69,7 +70,7 @@ pub fn print(
     }
     let mut w = Writer::default();
     for (number, sum) in sums.iter().enumerate() {
-        product::open_columns(&mut w, &sum_shape(sum.width), &format!("sum{number}"));
+        sum::open_columns(&mut w, &sum_shape(sum.width), &format!("sum{number}"));
     }
     w.line(format!(
         "for (Index first = 0; first < {rows}; first += {SIDE}) {{"
@@ -93,13 +94,13 @@ pub fn print(
             Part::Make(make) => {
                 let axis = Axis::new(SIDE, rows, "first");
                 let to = &names[&make.tile];
-                product::make(&mut w, make, &make_shape(), to, axis, cols);
+                make::make(&mut w, make, &make_shape(), to, axis, cols);
             }
             Part::Rows(kernel) => w.rows(kernel, about, &tile),
             Part::AlongColumns(sum) => {
                 let (shape, from) = (sum_shape(sum.width), &names[&sum.tile]);
                 let name = format!("sum{number}");
-                product::along_columns(&mut w, sum, &shape, &name, from, [rows, SIDE]);
+                sum::along_columns(&mut w, sum, &shape, &name, from, [rows, SIDE]);
                 number += 1;
             }
             Part::AlongRows(_) => {}
@@ -110,7 +111,7 @@ pub fn print(
     for (number, sum) in sums.iter().enumerate() {
         let name = format!("sum{number}");
         let shape = sum_shape(sum.width);
-        product::close_columns(&mut w, sum, &shape, &name, "first_column", count.as_deref());
+        sum::close_columns(&mut w, sum, &shape, &name, "first_column", count.as_deref());
     }
     Some(frame.finish(plan, parts, about, w))
 }

@@ -12,10 +12,11 @@
 //! Owns: which groups that fits, and the shapes of the kernels. Must not know: BERT.
 
 mod columns;
+mod make;
 mod plan;
-mod product;
 mod prune;
 mod rows;
+mod sum;
 mod writer;
 
 use super::row::flops;

@@ -2,9 +2,10 @@
 
 use super::super::row::Tile;
 use super::super::{About, KernelSource};
+use super::make::{self, MakeShape};
 use super::plan::{Part, Plan};
-use super::product::{self, MakeShape, SumShape, PAD};
-use super::writer::{Axis, Writer, VECTOR};
+use super::sum::{self, SumShape};
+use super::writer::{Axis, Writer, PAD, VECTOR};
 use super::{places, tiles, Frame};
 
 /// Rows of a tile, as many as fit.
@@ -103,13 +104,13 @@ pub fn print(
             Part::Make(make) => {
                 let axis = Axis::new(rows, plan.rows, "first");
                 let to = &names[&make.tile];
-                product::make(&mut w, make, &shapes.make(), to, axis, plan.cols);
+                make::make(&mut w, make, &shapes.make(), to, axis, plan.cols);
             }
             Part::Rows(kernel) => w.rows(kernel, about, &tile),
             Part::AlongRows(sum) => {
                 let (shape, from) = (shapes.sum(sum.width), &names[&sum.tile]);
                 let count = cut.then_some("count");
-                product::along_rows(&mut w, sum, &shape, from, plan.cols, count);
+                sum::along_rows(&mut w, sum, &shape, from, plan.cols, count);
             }
             Part::AlongColumns(_) => {}
         }

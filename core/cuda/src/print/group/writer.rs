@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 
 /// Elements of a vector.
 pub const VECTOR: usize = 4;
+/// Elements that lie behind a line in shared memory, so that lines begin at other banks.
+pub const PAD: usize = VECTOR;
 
 /// Text with the names that it uses.
 #[derive(Default)]
