@@ -140,13 +140,15 @@ fn shape(kernel: &Kernel, buffers: &[Buffer]) -> String {
     }
 }
 
-/// Elements that an access touches: axes of stride zero read the same one again.
-fn touched(access: &TileAccess) -> usize {
-    let sizes = |axes: &[Axis]| -> usize {
-        let moving = axes.iter().filter(|a| a.stride != 0);
-        moving.map(|a| a.size).product()
-    };
-    sizes(&access.rows) * sizes(&access.cols)
+impl TileAccess {
+    /// Elements that it touches: axes of stride zero read the same one again.
+    pub fn touched(&self) -> usize {
+        let sizes = |axes: &[Axis]| -> usize {
+            let moving = axes.iter().filter(|a| a.stride != 0);
+            moving.map(|a| a.size).product()
+        };
+        sizes(&self.rows) * sizes(&self.cols)
+    }
 }
 
 /// Bytes of a kernel's operands and results, each buffer once.
@@ -159,7 +161,7 @@ fn bytes(kernel: &Kernel, buffers: &[Buffer]) -> u64 {
         Kernel::Row(row) => {
             for instr in &row.instrs {
                 if let Instr::Load { buffer, access } = instr {
-                    reads(*buffer, touched(access));
+                    reads(*buffer, access.touched());
                 }
             }
         }

@@ -4,6 +4,7 @@ use crate::compiler::{default_cache, Compiler};
 use crate::device::Device;
 use crate::error::CudaError;
 use crate::libraries;
+use crate::print::Groups;
 use crate::session::CudaSession;
 use ablate_compiler::{Backend, BackendError, Formats, Session, Storage};
 use ablate_graph::{Feeds, Graph, RandomKey};
@@ -44,6 +45,7 @@ pub struct CudaBackend {
     precision: Precision,
     /// Why products add no bias themselves, if they do not.
     without_epilogues: Option<String>,
+    step_by_step: bool,
 }
 
 impl CudaBackend {
@@ -61,6 +63,7 @@ impl CudaBackend {
             precision: Precision::F32,
             without_epilogues: light
                 .map(|e| format!("{e}; until then biases are added by kernels of their own")),
+            step_by_step: false,
         })
     }
 
@@ -69,6 +72,24 @@ impl CudaBackend {
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
+    }
+
+    /// The same backend with the steps of groups one after the other, so that scores of attention are stored.
+    #[must_use]
+    pub fn step_by_step(mut self) -> Self {
+        self.step_by_step = true;
+        self
+    }
+
+    /// What becomes of groups. Their kernels multiply in single precision: with other operands cuBLAS on tensor
+    /// cores takes less time, scores in memory or not.
+    fn groups(&self) -> Groups {
+        match self.precision {
+            Precision::F32 if !self.step_by_step => Groups::Fused {
+                shared_bytes: self.device.shared_bytes,
+            },
+            _ => Groups::Steps,
+        }
     }
 
     /// The same backend with compiled kernels kept in another folder, or nowhere.
@@ -150,6 +171,7 @@ impl Backend for CudaBackend {
             self.compiler.clone(),
             self.precision,
             self.without_epilogues.is_none(),
+            self.groups(),
         )?;
         Ok(Box::new(session))
     }

@@ -19,6 +19,8 @@ pub struct Device {
     pub architecture: u32,
     /// Bytes of memory.
     pub memory_bytes: u64,
+    /// Shared memory that a block may ask for at most.
+    pub shared_bytes: u32,
 }
 
 // SAFETY: a context may be used by any thread that has made it current, which every entry point does; the
@@ -54,6 +56,7 @@ impl Device {
         };
         let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        let shared = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
         if major < 7 {
             return Err(CudaError::OldDevice { name, major, minor });
         }
@@ -66,6 +69,7 @@ impl Device {
             name,
             architecture: (major * 10 + minor) as u32,
             memory_bytes: 0,
+            shared_bytes: u32::try_from(shared).unwrap_or(0),
         };
         device.make_current()?;
         device.memory_bytes = cu::mem_get_info().call("cuMemGetInfo")?.1 as u64;

@@ -18,6 +18,8 @@ pub enum Launch {
         grid: u32,
         /// Threads of a block.
         block: u32,
+        /// Bytes of dynamic shared memory.
+        shared: u32,
         /// Addresses that it is given.
         arguments: Vec<u64>,
     },
@@ -57,6 +59,7 @@ impl Launch {
                     function,
                     grid,
                     block,
+                    shared,
                     arguments,
                 } => {
                     // The driver copies the addresses before it returns.
@@ -65,7 +68,7 @@ impl Launch {
                         .map(|a| (&raw const *a).cast_mut().cast())
                         .collect();
                     let (grid, block) = ((*grid, 1, 1), (*block, 1, 1));
-                    cu::launch_kernel(*function, grid, block, 0, stream.0, &mut pointers)
+                    cu::launch_kernel(*function, grid, block, *shared, stream.0, &mut pointers)
                         .call("cuLaunchKernel")
                 }
                 Launch::Product {

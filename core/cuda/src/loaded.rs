@@ -9,7 +9,7 @@ use crate::launch::Launch;
 use crate::lists::Lists;
 use crate::memory::{Memory, Pinned};
 use crate::modules::Modules;
-use crate::print::{self, Argument, KernelSource, LibraryProduct, Printed, Work};
+use crate::print::{self, Argument, Groups, KernelSource, LibraryProduct, Printed, Work};
 use crate::products::{Given, Products};
 use ablate_compiler::program::Place;
 use ablate_compiler::{KernelTime, Program};
@@ -101,8 +101,12 @@ impl Loaded {
     ///
     /// # Errors
     /// There is not enough memory.
-    pub fn new(program: Program, products: &mut Products) -> Result<Self, CudaError> {
-        let printed = print::print_for(&program, |product| {
+    pub fn new(
+        program: Program,
+        groups: Groups,
+        products: &mut Products,
+    ) -> Result<Self, CudaError> {
+        let printed = print::print_for(&program, groups, |product| {
             let aligned = product.buffers.map(|id| alignment(&program, id));
             products.plan(product, aligned).is_some()
         });
@@ -245,6 +249,7 @@ impl Loaded {
                 function: modules.function(&kernel.entry).ok_or_else(missing)?,
                 grid: kernel.grid[0],
                 block: kernel.block[0],
+                shared: kernel.dynamic_shared_bytes,
                 arguments: kernel.arguments.iter().map(argument).collect(),
             })
         };
@@ -448,6 +453,16 @@ impl Loaded {
         for (marks, time) in self.marks.windows(2).zip(&mut self.times) {
             time.calls += 1;
             time.seconds += marks[0].seconds_until(&marks[1])?;
+        }
+        // A group is timed whole: its products share the time by their operations, and what is between them
+        // gets none.
+        for group in &self.printed.groups {
+            let times = &mut self.times[group.clone()];
+            let flops: f64 = times.iter().map(|t| t.flops).sum();
+            let whole: f64 = times.iter().map(|t| t.seconds).sum();
+            times
+                .iter_mut()
+                .for_each(|t| t.seconds = whole * t.flops / flops.max(1.0));
         }
         self.pending.set(false);
         Ok(())

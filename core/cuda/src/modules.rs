@@ -3,10 +3,13 @@
 use crate::compiler::Compiler;
 use crate::error::{CudaError, Named};
 use crate::print::{KernelSource, PRELUDE};
-use cudarc::driver::result::module;
+use cudarc::driver::result::{function, module};
 use cudarc::driver::sys;
 use std::collections::BTreeMap;
 use std::ffi::CString;
+
+/// Shared memory that a block has without asking for more (CUDA C++ Programming Guide).
+const SHARED_BYTES: u32 = 48 << 10;
 
 /// Every kernel of a session, each compiled once.
 #[derive(Debug, Default)]
@@ -25,17 +28,17 @@ impl Modules {
         kernels: impl Iterator<Item = &'a KernelSource>,
         compiler: &Compiler,
     ) -> Result<(), CudaError> {
-        let fresh: BTreeMap<&str, &str> = kernels
+        let fresh: BTreeMap<&str, &KernelSource> = kernels
             .filter(|k| !self.functions.contains_key(&k.entry))
-            .map(|k| (k.entry.as_str(), k.body.as_str()))
+            .map(|k| (k.entry.as_str(), k))
             .collect();
         if fresh.is_empty() {
             return Ok(());
         }
         let mut source = PRELUDE.to_string();
-        for body in fresh.values() {
+        for kernel in fresh.values() {
             source.push('\n');
-            source.push_str(body);
+            source.push_str(&kernel.body);
         }
         // SAFETY: an image is a whole module, or PTX with its zero byte.
         let load = |image: &[u8]| unsafe { module::load_data(image.as_ptr().cast()) };
@@ -45,15 +48,23 @@ impl Modules {
             Err(_) => load(&compiler.renewed(&source)?).call("cuModuleLoadData")?,
         };
         self.modules.push(loaded);
-        for entry in fresh.keys() {
-            let name = CString::new(*entry).map_err(|e| CudaError::Call {
+        for (entry, kernel) in fresh {
+            let name = CString::new(entry).map_err(|e| CudaError::Call {
                 call: "cuModuleGetFunction",
                 status: e.to_string(),
             })?;
             // SAFETY: the module was loaded just now and is kept.
             let function = unsafe { module::get_function(loaded, name) };
-            self.functions
-                .insert(entry.to_string(), function.call("cuModuleGetFunction")?);
+            let function = function.call("cuModuleGetFunction")?;
+            if kernel.dynamic_shared_bytes > SHARED_BYTES {
+                let most =
+                    sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                let bytes = kernel.dynamic_shared_bytes as i32;
+                // SAFETY: the function is there.
+                unsafe { function::set_function_attribute(function, most, bytes) }
+                    .call("cuFuncSetAttribute")?;
+            }
+            self.functions.insert(entry.to_string(), function);
         }
         Ok(())
     }

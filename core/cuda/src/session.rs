@@ -6,6 +6,7 @@ use crate::error::CudaError;
 use crate::loaded::{Loaded, NextInputs, Places};
 use crate::memory::Memory;
 use crate::modules::Modules;
+use crate::print::Groups;
 use crate::products::Products;
 use crate::programs::compile;
 use crate::Precision;
@@ -36,6 +37,7 @@ pub struct CudaSession {
     stream: Stream,
     profiling: bool,
     precision: Precision,
+    groups: Groups,
     device: Arc<Device>,
 }
 
@@ -62,6 +64,7 @@ impl CudaSession {
         compiler: Compiler,
         precision: Precision,
         epilogues: bool,
+        groups: Groups,
     ) -> Result<Self, CudaError> {
         device.make_current()?;
         let stream = Stream::new()?;
@@ -78,6 +81,7 @@ impl CudaSession {
             stream,
             profiling: false,
             precision,
+            groups,
             device,
         })
     }
@@ -138,12 +142,12 @@ impl CudaSession {
     /// Prepares a compiled program.
     fn load_program(&mut self, program: Program) -> Result<ProgramId, BackendError> {
         self.device.make_current()?;
-        let loaded = Loaded::new(program, &mut self.products)?;
+        let loaded = Loaded::new(program, self.groups, &mut self.products)?;
         self.provide(&loaded)?;
         self.modules
             .add(loaded.printed().kernels(), &self.compiler)?;
         let scratch = loaded.printed().scratch_bytes / size_of::<f32>();
-        self.grow(loaded.program.arena_len, scratch)?;
+        self.grow(loaded.printed().arena_len, scratch)?;
         self.programs.push(loaded);
         Ok(ProgramId(self.programs.len() - 1))
     }

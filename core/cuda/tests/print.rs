@@ -2,7 +2,9 @@
 
 mod model;
 
-use ablate_cuda::print::{print, print_for, Argument, KernelSource, Printed, Work, PRELUDE};
+use ablate_cuda::print::{
+    print, print_for, Argument, Groups, KernelSource, Printed, Work, PRELUDE,
+};
 use ablate_cuda::{compile, Precision};
 use ablate_graph::Graph;
 use ablate_soft_cuda::installed;
@@ -105,7 +107,7 @@ fn a_bias_that_the_library_does_not_add_is_a_kernel() {
         "{}",
         kernels[0].body
     );
-    let not = print_for(&program, |_| false);
+    let not = print_for(&program, Groups::default(), |_| false);
     assert_eq!(biases(&not), [false]);
     assert!(not.steps.iter().any(|step| matches!(step, Work::Apart(..))));
     insta::assert_snapshot!(snapshot(&not.kernels().cloned().collect::<Vec<_>>()));

@@ -5,6 +5,7 @@ mod model;
 
 use ablate_compiler::Backend;
 use ablate_conformance::{cases, check, check_against_stock, check_norms, random, Case};
+use ablate_cuda::print::{print, print_with, Groups};
 use ablate_cuda::{CudaBackend, Precision};
 use ablate_graph::RandomKey;
 use ablate_soft_cuda::{installed, is_child, rerun, test_name, Counts, Library, SoftCuda};
@@ -175,11 +176,15 @@ fn a_captured_run_follows_key_and_feeds() {
 }
 
 /// Products of a run as the device counts them, and as the program has them.
-fn calls(backend: &CudaBackend, sizes: model::Sizes) -> (u64, usize) {
+fn calls(backend: &CudaBackend, precision: Precision, sizes: model::Sizes) -> (u64, usize) {
     let case = model::bert(sizes).expect("builds");
-    let program = ablate_cuda::compile(&case.graph.lower().expect("lowers"), Precision::F32)
-        .expect("compiles");
-    let printed = ablate_cuda::print::print(&program);
+    let lowered = case.graph.lower().expect("lowers");
+    let program = ablate_cuda::compile(&lowered, precision).expect("compiles");
+    // Fused attention multiplies in single precision.
+    let printed = match precision {
+        Precision::F32 => print(&program),
+        Precision::Tf32 | Precision::Bf16 => print_with(&program, Groups::Steps),
+    };
     let mut session = backend.session().expect("a session");
     for (name, values) in &case.states {
         session.set_state(name, values).expect("a state");
@@ -208,9 +213,9 @@ fn a_product_is_one_call() {
         };
         for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
             let backend = backend.clone().with_precision(precision);
-            let (called, products) = calls(&backend, model::EVEN);
+            let (called, products) = calls(&backend, precision, model::EVEN);
             assert_eq!(called as usize, products, "{precision:?}");
-            let (called, products) = calls(&backend, odd);
+            let (called, products) = calls(&backend, precision, odd);
             match precision {
                 Precision::F32 => assert_eq!(called as usize, products),
                 _ => assert!(called as usize > products, "{precision:?}: {called}"),

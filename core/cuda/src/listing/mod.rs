@@ -6,7 +6,7 @@
 
 pub mod roofline;
 
-use crate::print::{print, KernelSource, LibraryProduct, Printed, Work};
+use crate::print::{print, print_with, Groups, KernelSource, LibraryProduct, Printed, Work};
 use crate::Precision;
 use ablate_compiler::Program;
 use roofline::Cost;
@@ -45,12 +45,21 @@ pub struct Listing {
     pub copies: (usize, u64),
     /// Scratch memory.
     pub scratch_bytes: usize,
+    /// The same with groups step by step, if that is another list: what runs where products are not single
+    /// precision.
+    pub in_steps: Option<Box<Listing>>,
 }
 
 impl Listing {
-    /// Prints a program and lists its launches.
+    /// Prints a program and lists its launches, of groups those of the default.
     pub fn new(program: &Program) -> Self {
-        Listing::of(program, print(program))
+        let printed = print(program);
+        let fused = !printed.groups.is_empty();
+        let in_steps = || Listing::of(program, print_with(program, Groups::Steps));
+        Listing {
+            in_steps: fused.then(|| Box::new(in_steps())),
+            ..Listing::of(program, printed)
+        }
     }
 
     fn of(program: &Program, printed: Printed) -> Self {
@@ -131,6 +140,9 @@ impl Listing {
 
     /// Seconds that one run takes at least, one launch after another; launching itself costs nothing.
     pub fn seconds(&self, device: &roofline::DataSheet, products: Precision) -> f64 {
+        if let (Some(steps), Precision::Tf32 | Precision::Bf16) = (&self.in_steps, products) {
+            return steps.seconds(device, products);
+        }
         let kernels = self.kernels.iter().map(|l| (l.cost(), l.launches));
         let calls = self.products.iter().map(|p| (p.cost, p.launches));
         let copies = Cost {

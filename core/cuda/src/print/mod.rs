@@ -13,6 +13,7 @@ mod access;
 mod analysis;
 mod epilogue;
 mod fold;
+mod group;
 mod index;
 mod library;
 mod prelude;
@@ -23,9 +24,10 @@ mod shape;
 pub use library::{Epilogue, LibraryProduct};
 pub use prelude::PRELUDE;
 
-use ablate_compiler::program::{Buffer, BufferId, Kernel, Program, Storage};
+use ablate_compiler::program::{Buffer, BufferId, Group, Kernel, Program, Storage};
 use ablate_graph::ir::Phase;
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a kernel is given: one address each, in order.
@@ -52,8 +54,10 @@ pub struct KernelSource {
     pub grid: [u32; 3],
     /// Threads of a block.
     pub block: [u32; 3],
-    /// Static shared memory of a block; there is no dynamic one.
+    /// Shared memory of a block.
     pub shared_bytes: u32,
+    /// What of it is dynamic, for which a launch must ask: all in kernels of groups, nothing in others.
+    pub dynamic_shared_bytes: u32,
     /// What it is given.
     pub arguments: Vec<Argument>,
     /// Bytes of operands and results, each counted once.
@@ -89,13 +93,45 @@ pub enum Work {
 /// A program's steps, printed.
 #[derive(Clone, Debug, Default)]
 pub struct Printed {
-    /// One entry a step of the program.
+    /// One entry a step of the program. Of a group that is fused the first has all kernels.
     pub steps: Vec<Work>,
+    /// Steps of groups that are fused.
+    pub groups: Vec<Range<usize>>,
     /// Scratch memory that the kernels need; steps share it.
     pub scratch_bytes: usize,
+    /// Elements of the arena that the kernels need.
+    pub arena_len: usize,
+}
+
+/// What becomes of a program's groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Groups {
+    /// Steps run one after the other.
+    Steps,
+    /// A group is one kernel, or two, where a block finds this much shared memory.
+    Fused {
+        /// The most that a block may ask for on the device.
+        shared_bytes: u32,
+    },
+}
+
+impl Default for Groups {
+    /// Fused for an A100 (CUDA C++ Programming Guide, compute capability 8.0); later devices for data centers
+    /// have more.
+    fn default() -> Self {
+        Groups::Fused {
+            shared_bytes: 163 << 10,
+        }
+    }
 }
 
 impl Printed {
+    fn kernels_of(&mut self, kernels: Kernels) {
+        let scratch = kernels.scratch * size_of::<f32>();
+        self.scratch_bytes = self.scratch_bytes.max(scratch);
+        self.steps.push(Work::Kernels(kernels.kernels));
+    }
+
     /// Every kernel, in order of execution.
     pub fn kernels(&self) -> impl Iterator<Item = &KernelSource> {
         self.steps.iter().flat_map(|step| match step {
@@ -118,16 +154,43 @@ impl Printed {
     }
 }
 
-/// Prints a program for a library that does every epilogue that it can be given.
+/// Prints a program with groups fused as by default, for a library that does every epilogue that it can be
+/// given.
 pub fn print(program: &Program) -> Printed {
-    print_for(program, |_| true)
+    print_with(program, Groups::default())
+}
+
+/// Prints a program for a library that does every epilogue that it can be given.
+pub fn print_with(program: &Program, groups: Groups) -> Printed {
+    print_for(program, groups, |_| true)
 }
 
 /// Prints a program; `does` tells whether the library does a product with its epilogue.
-pub fn print_for(program: &Program, mut does: impl FnMut(&LibraryProduct) -> bool) -> Printed {
+pub fn print_for(
+    program: &Program,
+    groups: Groups,
+    mut does: impl FnMut(&LibraryProduct) -> bool,
+) -> Printed {
     let times = program.kernel_times();
     let mut printed = Printed::default();
-    for (step, time) in program.steps.iter().zip(times) {
+    // Local buffers of groups need room only where a group is run step by step.
+    let mut stored = program.groups.is_empty();
+    for (number, (step, time)) in program.steps.iter().zip(times).enumerate() {
+        if printed.groups.last().is_some_and(|g| g.contains(&number)) {
+            printed.steps.push(Work::Kernels(vec![]));
+            continue;
+        }
+        let group = program.groups.iter().find(|g| g.steps.start == number);
+        if let Some(group) = group {
+            match fused(program, group, groups) {
+                Some(kernels) => {
+                    printed.groups.push(group.steps.clone());
+                    printed.kernels_of(kernels);
+                    continue;
+                }
+                None => stored = true,
+            }
+        }
         let about = About {
             buffers: &program.buffers,
             scope: step.scope.clone(),
@@ -182,9 +245,12 @@ pub fn print_for(program: &Program, mut does: impl FnMut(&LibraryProduct) -> boo
             Kernel::Gather { .. } => index::gather(&step.kernel, &about),
             Kernel::ScatterAdd { .. } => index::scatter(&step.kernel, &about),
         };
-        printed.need(kernels.scratch);
-        printed.steps.push(Work::Kernels(kernels.kernels));
+        printed.kernels_of(kernels);
     }
+    printed.arena_len = match stored {
+        true => program.arena_len,
+        false => program.arena_len_in_blocks,
+    };
     printed
 }
 
@@ -197,6 +263,21 @@ fn wanted(kernel: &Kernel) -> Option<Epilogue> {
         }
         _ => None,
     }
+}
+
+/// The kernels of a group, if it is to be fused and can be.
+fn fused(program: &Program, group: &Group, groups: Groups) -> Option<Kernels> {
+    let Groups::Fused { shared_bytes } = groups else {
+        return None;
+    };
+    let last = program.steps.get(group.steps.clone())?.last()?;
+    let about = About {
+        buffers: &program.buffers,
+        scope: last.scope.clone(),
+        phase: last.phase,
+        bytes: 0,
+    };
+    group::print(program, group, &about, shared_bytes)
 }
 
 /// What a kernel's printer knows of its surroundings.
@@ -278,13 +359,25 @@ impl About<'_> {
         body: &str,
         bytes: u64,
     ) -> KernelSource {
+        let bounds = launch.threads.to_string();
+        self.bounded(launch, &bounds, parameters, body, bytes)
+    }
+
+    /// As [`About::source`], with the kernel's `__launch_bounds__`.
+    pub fn bounded(
+        &self,
+        launch: &Launch,
+        bounds: &str,
+        parameters: &[(String, Argument)],
+        body: &str,
+        bytes: u64,
+    ) -> KernelSource {
         let declared: Vec<&str> = parameters.iter().map(|p| p.0.as_str()).collect();
         let text = |entry: &str| {
             format!(
-                "// {} {}\nextern \"C\" __global__ void __launch_bounds__({}) {entry}(\n    {}) {{\n{body}}}\n",
+                "// {} {}\nextern \"C\" __global__ void __launch_bounds__({bounds}) {entry}(\n    {}) {{\n{body}}}\n",
                 launch.kind,
                 launch.size,
-                launch.threads,
                 declared.join(",\n    "),
             )
         };
@@ -298,6 +391,7 @@ impl About<'_> {
             grid: [launch.blocks as u32, 1, 1],
             block: [launch.threads as u32, 1, 1],
             shared_bytes: launch.shared_bytes as u32,
+            dynamic_shared_bytes: 0,
             arguments: parameters.iter().map(|p| p.1.clone()).collect(),
             bytes_moved: bytes,
             flops: launch.flops,

@@ -83,9 +83,7 @@ static __device__ __forceinline__ float lanes_max(float v, unsigned mask, int la
 }
 
 // Philox4x32-10. `key` is the stream's key, then the step, two words each.
-static __device__ __forceinline__ float uniform(const uint4 key, unsigned long long index) {
-  const unsigned rest = (unsigned)(index % 64);
-  const unsigned long long block = index / 64 * 16 + rest % 16;
+static __device__ __forceinline__ uint4 philox(const uint4 key, unsigned long long block) {
   unsigned c0 = (unsigned)block, c1 = (unsigned)(block >> 32), c2 = key.z, c3 = key.w;
   unsigned k0 = key.x, k1 = key.y;
 #pragma unroll
@@ -95,7 +93,32 @@ static __device__ __forceinline__ float uniform(const uint4 key, unsigned long l
     c0 = h1 ^ c1 ^ k0; c1 = l1; c2 = h0 ^ c3 ^ k1; c3 = l0;
     k0 += 0x9E3779B9u; k1 += 0xBB67AE85u;
   }
-  const unsigned word = rest < 32 ? (rest < 16 ? c0 : c1) : (rest < 48 ? c2 : c3);
+  return make_uint4(c0, c1, c2, c3);
+}
+static __device__ __forceinline__ unsigned pick(const uint4 v, unsigned i) {
+  return i < 2 ? (i == 0 ? v.x : v.y) : (i == 2 ? v.z : v.w);
+}
+static __device__ __forceinline__ float fraction(unsigned word) {
   return (float)(word >> 8) * (1.0f / 16777216.0f);
+}
+
+// Of 64 numbers word w of block b is number 16 w + b.
+static __device__ __forceinline__ float uniform(const uint4 key, unsigned long long index) {
+  const unsigned rest = (unsigned)(index % 64);
+  return fraction(pick(philox(key, index / 64 * 16 + rest % 16), rest / 16));
+}
+// Four numbers from `index` on, where 16 neighbouring lanes together want 64 that begin at a multiple of 64: each
+// lane computes one block, and four lanes exchange the words of theirs.
+static __device__ __forceinline__ void uniform(float (&v)[4], const uint4 key, unsigned long long index) {
+  const unsigned rest = (unsigned)(index % 64), own = rest / 16;
+  const uint4 words = philox(key, index / 64 * 16 + rest % 16 + own);
+  const unsigned mask = 0xffffu << (threadIdx.x & 16);
+  uint4 got;
+  got.x = pick(words, own);
+  got.y = __shfl_xor_sync(mask, pick(words, own ^ 1), 4);
+  got.z = __shfl_xor_sync(mask, pick(words, own ^ 2), 8);
+  got.w = __shfl_xor_sync(mask, pick(words, own ^ 3), 12);
+#pragma unroll
+  for (unsigned j = 0; j < 4; j++) v[j] = fraction(pick(got, own ^ j));
 }
 "#;

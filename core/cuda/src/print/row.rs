@@ -7,6 +7,7 @@
 mod frame;
 mod loops;
 mod printer;
+mod tile;
 
 use super::analysis::{is_element, Analysis};
 use super::fold::{self, Part};
@@ -16,6 +17,8 @@ use ablate_compiler::access::Axis;
 use ablate_compiler::ir::Reduction;
 use ablate_compiler::program::{Instr, RowKernel, Span, TileAccess};
 use printer::Printer;
+
+pub use tile::{on_tile, Names, Tile};
 
 /// Prints a kernel: one launch, or two where partial results are folded.
 pub fn print(kernel: &RowKernel, about: &About) -> Kernels {
@@ -147,7 +150,7 @@ pub(super) fn start(op: Reduction) -> &'static str {
 }
 
 /// Elementwise operations and additions.
-fn flops(kernel: &RowKernel) -> u64 {
+pub(super) fn flops(kernel: &RowKernel) -> u64 {
     let of = |span: Span| match span {
         Span::Scalar => 1,
         Span::Column => kernel.cols,

@@ -3,6 +3,7 @@
 //! Owns: teams, vectors, loops, partial results. Must not know: the text of a kernel.
 
 use super::analysis::{is_element, Analysis};
+use super::row::Tile;
 use super::About;
 use ablate_compiler::program::{BufferId, Instr, RowKernel, Span, Storage, TileAccess};
 
@@ -140,6 +141,31 @@ impl Shape {
             shape.threads = most.next_multiple_of(shape.lanes);
         }
         shape
+    }
+
+    /// The shape of a kernel on tiles in shared memory: a warp takes a row, or a part of one takes the row's piece of
+    /// a segment, where nothing is exchanged.
+    pub fn tile(kernel: &RowKernel, analysis: &Analysis, tile: &Tile, about: &About) -> Shape {
+        let vector = vector(kernel, about);
+        let segment = tile.segment.unwrap_or(kernel.cols);
+        let vectors = segment.div_ceil(vector);
+        let lanes = match tile.segment {
+            Some(_) => vectors.next_power_of_two().min(32),
+            None => 32,
+        };
+        let waiting = (0..kernel.instrs.len()).filter(|id| analysis.waits(*id));
+        let items = vectors.div_ceil(lanes);
+        let held = waiting.count() * items * vector;
+        Shape {
+            lanes,
+            threads: tile.threads,
+            vector,
+            items: (items * vector <= MOST_HELD && held <= 64).then_some(items),
+            segment,
+            segments: kernel.cols.div_ceil(segment),
+            rows_per_team: 1,
+            row_teams: kernel.rows,
+        }
     }
 
     /// Threads of a row exchange nothing: rows can be cut anywhere.

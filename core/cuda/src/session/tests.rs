@@ -79,7 +79,14 @@ impl Maker {
         let device = Device::open().expect("the software device is there");
         let cache = soft.folder().with_extension("cubins");
         let compiler = Compiler::new(&device, Some(cache)).expect("NVRTC is there");
-        let mut session = CudaSession::new(device, compiler, Precision::Bf16, false).expect("a session");
+        let mut session = CudaSession::new(
+            device,
+            compiler,
+            Precision::Bf16,
+            false,
+            crate::print::Groups::Steps,
+        )
+        .expect("a session");
         let program = session.load_program(self.program).expect("loads");
         let mut fed = Feeds::new();
         for (name, values) in feeds {

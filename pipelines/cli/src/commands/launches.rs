@@ -259,6 +259,7 @@ const ESTIMATE: &str = "\
 ESTIMATE FROM DATA SHEETS, NOT A MEASUREMENT. Each launch takes as long as its bytes at full memory bandwidth or
 its operations at full rate, whichever is longer. Launching costs nothing, and nothing is still in a cache. A
 real step takes longer. Columns are by the precision of matrix products; in bf16 activations are stored so too.
+Kernels of attention multiply in f32, so that with other operands its steps run one by one and are summed up so.
 ";
 
 /// `A100` of `A100 SXM 40 GB`.

@@ -6,7 +6,7 @@
 
 use ablate_bench::{Configuration, SyntheticBatches};
 use ablate_bert::BertConfig;
-use ablate_cuda::print::{print, print_for, KernelSource, Printed};
+use ablate_cuda::print::{print, print_for, Groups, KernelSource, Printed};
 use ablate_cuda::{compile, Precision};
 use ablate_graph::ir::Phase;
 use ablate_graph::Graph;
@@ -216,7 +216,10 @@ impl Found {
             let lowered = graph.lower().expect("lowers");
             let program = compile(&lowered, trial.precision).expect("compiles");
             // With a library that does epilogues, and with one that leaves them to kernels.
-            let printed = [print(&program), print_for(&program, |_| false)];
+            let printed = [
+                print(&program),
+                print_for(&program, Groups::default(), |_| false),
+            ];
             for kernel in printed.iter().flat_map(Printed::kernels) {
                 // Equal names are equal kernels.
                 if self.entries.insert(kernel.entry.clone()) {

@@ -206,8 +206,8 @@ impl Printer<'_> {
         }
         let elements: Vec<ValueId> = self.elements().collect();
         for id in elements {
-            if let Instr::Load { access, .. } = self.kernel.instrs[id].clone() {
-                self.row_start(id, &access);
+            if let Instr::Load { buffer, access } = self.kernel.instrs[id].clone() {
+                self.row_start(id, buffer, &access);
             }
         }
         for number in 0..self.analysis.loops {

@@ -93,8 +93,19 @@ impl Printer<'_> {
             if kept == Kept::Vector {
                 self.line(format!("float v{id}[{vector}];"));
             }
-            let Instr::Load { buffer, access } = self.kernel.instrs[*id].clone() else {
-                continue;
+            let (buffer, access) = match self.kernel.instrs[*id].clone() {
+                Instr::Load { buffer, access } => (buffer, access),
+                Instr::Uniform { stream } if self.draws_vectors() => {
+                    let key = self.stream(&stream);
+                    let name = match kept {
+                        Kept::Held => format!("v{id}[i]"),
+                        _ => format!("v{id}"),
+                    };
+                    let cols = self.kernel.cols;
+                    self.line(format!("uniform({name}, {key}, row * {cols}ull + c);"));
+                    continue;
+                }
+                _ => continue,
             };
             if !is_vector(&access, self.kernel.cols, vector) {
                 continue;
@@ -178,6 +189,7 @@ impl Printer<'_> {
                     false => format!("{guard} ? {read} : 0.0f"),
                 }
             }
+            Instr::Uniform { .. } if self.draws_vectors() => return,
             Instr::Uniform { stream } => {
                 let key = self.stream(&stream);
                 let row = if self.kernel.rows == 1 {
@@ -239,10 +251,10 @@ impl Printer<'_> {
                 true if self.kept(store.value) == Kept::Held => format!("v{}[i]", store.value),
                 true => format!("v{}", store.value),
             };
-            let row = if self.kernel.rows == 1 {
-                String::new()
-            } else {
-                format!("row * {cols}")
+            let row = match self.tile_start(store.buffer) {
+                Some(start) => start,
+                None if self.kernel.rows == 1 => String::new(),
+                None => format!("row * {cols}"),
             };
             let buffer = self.buffer(store.buffer);
             let at = sum(&[&buffer, &row, "c"]);

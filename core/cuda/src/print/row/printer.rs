@@ -4,6 +4,7 @@ use super::super::access::{place, sum};
 use super::super::analysis::{is_element, operands, Analysis};
 use super::super::shape::{is_vector, Shape};
 use super::super::{literal, About, Argument};
+use super::tile::Tile;
 use ablate_compiler::ir::{Binary, Reduction, Unary};
 use ablate_compiler::program::{BufferId, Instr, RowKernel, Span, Store, TileAccess, ValueId};
 use std::fmt::Write as _;
@@ -31,6 +32,8 @@ pub(super) struct Printer<'a> {
     /// Where each reduction's partial results go, if rows are cut.
     pub(super) cut: Vec<(ValueId, Argument)>,
     pub(super) parameters: Vec<(String, Argument)>,
+    /// Where local buffers lie, if this is a part of a group's kernel.
+    pub(super) tile: Option<&'a Tile>,
     pub(super) buffers: Vec<BufferId>,
     pub(super) streams: Vec<String>,
     pub(super) out: String,
@@ -53,6 +56,7 @@ impl<'a> Printer<'a> {
             partials: vec![],
             cut: vec![],
             parameters: vec![],
+            tile: None,
             buffers: vec![],
             streams: vec![],
             out: String::new(),
@@ -77,8 +81,11 @@ impl<'a> Printer<'a> {
         (0..count).filter(|id| self.analysis.live[*id] && is_element(self.kernel, *id))
     }
 
-    /// The C name of a buffer, which becomes a parameter.
+    /// The C name of a buffer, which becomes a parameter unless it is a tile.
     pub(super) fn buffer(&mut self, id: BufferId) -> String {
+        if let Some(tile) = self.tile.and_then(|tile| tile.names.get(&id)) {
+            return tile.clone();
+        }
         let number = self.buffers.iter().position(|b| *b == id);
         let number = number.unwrap_or_else(|| {
             self.buffers.push(id);
@@ -164,6 +171,7 @@ impl<'a> Printer<'a> {
         }
         let loaded = match &self.kernel.instrs[id] {
             Instr::Load { access, .. } => is_vector(access, self.kernel.cols, self.shape.vector),
+            Instr::Uniform { .. } => self.draws_vectors(),
             _ => false,
         };
         let stored = self.stored_at().any(|(value, _)| value == id);
@@ -171,6 +179,14 @@ impl<'a> Printer<'a> {
             true => Kept::Vector,
             false => Kept::Single,
         }
+    }
+
+    /// Whether the lanes that make a row draw random numbers together: products of a group leave no time for a
+    /// number at a time.
+    pub(super) fn draws_vectors(&self) -> bool {
+        let Shape { vector, lanes, .. } = *self.shape;
+        let aligned = self.kernel.cols.is_multiple_of(16 * vector);
+        self.tile.is_some() && vector == 4 && lanes.is_multiple_of(16) && aligned
     }
 
     /// The value as an expression, where one element of a vector is at hand.
@@ -216,7 +232,11 @@ impl<'a> Printer<'a> {
     }
 
     /// The element that a row of a load starts at, as statements `x<id>` and, for padding, `g<id>`.
-    pub(super) fn row_start(&mut self, id: ValueId, access: &TileAccess) {
+    pub(super) fn row_start(&mut self, id: ValueId, buffer: BufferId, access: &TileAccess) {
+        if let Some(start) = self.tile_start(buffer) {
+            self.line(format!("const Index x{id} = {start};"));
+            return;
+        }
         let rows = place(&access.rows, "row");
         let offset = if access.offset == 0 {
             String::new()
@@ -228,6 +248,12 @@ impl<'a> Printer<'a> {
         if !rows.guard.is_empty() {
             self.line(format!("const bool g{id} = {};", rows.guard));
         }
+    }
+
+    /// Where a row of a tile starts; nothing for other buffers.
+    pub(super) fn tile_start(&self, id: BufferId) -> Option<String> {
+        let tile = self.tile.filter(|tile| tile.names.contains_key(&id));
+        tile.map(|tile| tile.start.clone())
     }
 
     pub(super) fn row_guard(access: &TileAccess, id: ValueId) -> String {
@@ -246,7 +272,7 @@ impl<'a> Printer<'a> {
             }
             match self.kernel.instrs[id].clone() {
                 Instr::Load { buffer, access } => {
-                    self.row_start(id, &access);
+                    self.row_start(id, buffer, &access);
                     let guard = Self::row_guard(&access, id);
                     let read = self.read(buffer, &format!("x{id}"));
                     let read = if guard.is_empty() {
