@@ -47,6 +47,8 @@ pub struct Listing {
     pub copies: (usize, u64),
     /// Scratch memory.
     pub scratch_bytes: usize,
+    /// Values that live inside a run, rounded copies of parameters among them.
+    pub arena_bytes: usize,
 }
 
 impl Listing {
@@ -58,6 +60,7 @@ impl Listing {
     fn of(program: &Program, printed: Printed) -> Self {
         let mut listing = Listing {
             scratch_bytes: printed.scratch_bytes,
+            arena_bytes: program.arena_len * size_of::<f32>(),
             ..Listing::default()
         };
         for (work, time) in printed.steps.into_iter().zip(program.kernel_times()) {
