@@ -45,6 +45,8 @@ pub struct Listing {
     pub copies: (usize, u64),
     /// Scratch memory.
     pub scratch_bytes: usize,
+    /// Values that live inside a run, rounded copies of parameters among them.
+    pub arena_bytes: usize,
     /// The same with groups step by step, if that is another list: what runs where products are not single
     /// precision.
     pub in_steps: Option<Box<Listing>>,
@@ -65,6 +67,7 @@ impl Listing {
     fn of(program: &Program, printed: Printed) -> Self {
         let mut listing = Listing {
             scratch_bytes: printed.scratch_bytes,
+            arena_bytes: printed.arena_len * size_of::<f32>(),
             ..Listing::default()
         };
         for (work, time) in printed.steps.into_iter().zip(program.kernel_times()) {

@@ -26,8 +26,9 @@ pub fn all(launches: &Launches, graph: &str) -> String {
     let [kernels, products, copies] = listing.launches();
     let mut text = format!(
         "One run of the {graph} graph on a GPU: {kernels} launches of {} kernels, {products} calls of cuBLAS, \
-         {copies} copies, {} bytes of scratch memory. Nothing was run.\n\n",
+         {copies} copies, {} bytes of values in the arena and {} of scratch memory. Nothing was run.\n\n",
         listing.kernels.len(),
+        listing.arena_bytes,
         listing.scratch_bytes
     );
     text += &kernel_table(&listing.kernels, &registers);
