@@ -53,10 +53,8 @@ pub fn compile_with(lowered: &Lowered, activations: Storage) -> Result<Program, 
     ir.verify("contraction")?;
     passes::spread::run(&mut ir);
     ir.verify("spread")?;
-    if activations == Storage::F32 {
-        passes::large::run(&mut ir);
-        ir.verify("large")?;
-    }
+    passes::large::run(&mut ir);
+    ir.verify("large")?;
     let (mut program, assigned) = passes::emit::run(&ir)?;
     passes::buffers::run(&mut program, &assigned, &ir, activations)?;
     Ok(program)

@@ -38,9 +38,7 @@ pub fn run(
     for (state, buffer) in assigned {
         assign(program, state, *buffer);
     }
-    if activations == Storage::F32 {
-        blocks::run(program);
-    }
+    blocks::run(program);
     let local = blocks::locals(program);
     let lives = lifetimes(program, &local);
     adopt(program, &lives);
@@ -313,12 +311,13 @@ fn place_locals(program: &mut Program, lives: &[Option<(usize, usize)>], places:
             let Some((first, last)) = lives[local.buffer] else {
                 continue;
             };
+            let len = local.words(&program.buffers);
             let place = places[local.buffer];
             match requests.iter_mut().find(|r| r.place == place) {
                 Some(r) => (r.first, r.last) = (r.first.min(first), r.last.max(last)),
                 None => requests.push(Request {
                     place,
-                    len: local.len,
+                    len,
                     first,
                     last,
                     offset: 0,
