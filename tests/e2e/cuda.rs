@@ -98,6 +98,34 @@ fn a_gpu_trains_as_the_processor_does() {
     );
 }
 
+/// Activations are stored as bfloat16 on both; with AMX the processor stores single precision, a rounding away.
+#[test]
+fn a_gpu_rounds_activations_as_the_processor_does() {
+    let Some(soft) = installed() else { return };
+    let folder = Folder::new();
+    let arguments = [
+        "run",
+        "tiny.yaml",
+        "--quiet",
+        "--seed",
+        "1",
+        "--set",
+        "precision=bf16",
+        "--runs",
+    ];
+    folder.ablate(&[&arguments[..], &["cpu"]].concat()).exits(0);
+    let cuda = [&arguments[..], &["cuda", "--set", "device=cuda"]].concat();
+    done(&folder, on_device(soft, &folder, &cuda)).exits(0);
+    let (cpu, cuda) = (
+        losses(&folder, "cpu", "wider"),
+        losses(&folder, "cuda", "wider"),
+    );
+    assert_eq!(cpu.len(), cuda.len());
+    for (cpu, cuda) in cpu.iter().zip(&cuda) {
+        assert!((cpu - cuda).abs() < 5e-3 * cpu, "{cpu} and {cuda}");
+    }
+}
+
 #[test]
 fn the_quickstart_trains_on_a_gpu_as_on_the_processor() {
     let Some(soft) = installed() else { return };

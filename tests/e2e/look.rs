@@ -337,6 +337,17 @@ fn registers_are_those_of_the_machines_nvrtc() {
 }
 
 #[test]
+fn what_a_gpu_would_launch_with_rounded_activations() {
+    let folder = Folder::new();
+    let (all, shown) = launches(&folder, &["--set", "precision=bf16"]);
+    assert!(shown.contains(" bf16,bf16,bf16 "), "{shown}");
+    assert!(!shown.contains("A100 TF32, us"), "{shown}");
+    // The sum of a step has every precision.
+    assert!(shown.contains("A100 TF32, ms"), "{shown}");
+    assert!(all.contains(" bf16 *"), "{all}");
+}
+
+#[test]
 fn the_schema_knows_recipes_and_plugins() {
     let done = Folder::new().ablate(&["schema"]).exits(0);
     let schema: Value = serde_json::from_str(&done.stdout).unwrap();

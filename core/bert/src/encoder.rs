@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use ablate_graph::{Graph, Tensor};
 
+use crate::wanted::Selected;
 use crate::{
     dense, layer_norm, BertConfig, BertInputs, Layout, ParameterSpec, Parameters, Result, Role,
-    WORD_EMBEDDINGS,
+    Wanted, WORD_EMBEDDINGS,
 };
 
 /// A BERT in a graph.
@@ -21,6 +22,8 @@ pub struct Encoder {
     hidden: Tensor,
     /// The last layer's output as the layers have it.
     last: Tensor,
+    /// The last layer's output where only some tokens' is made.
+    selected: Option<Selected>,
     pooled: Option<Tensor>,
     /// Last hidden states of further passes, by name and whether dropouts are in.
     passes: BTreeMap<(String, bool), Tensor>,
@@ -59,10 +62,29 @@ impl Encoder {
         layout: Layout,
         training: bool,
     ) -> Result<Self> {
+        Self::build_for(g, config, [batch, seq], layout, training, None)
+    }
+
+    /// As [`Encoder::build_in`] for `[batch, seq]`, but with `wanted` the last layer is made for those
+    /// tokens alone: for a pooler and for look-ups at these positions in [`Encoder::hidden`].
+    /// [`Encoder::read`] tells afterwards whether they were all that was read.
+    ///
+    /// # Errors
+    /// As [`Encoder::build_in`].
+    pub fn build_for(
+        g: &mut Graph,
+        config: &BertConfig,
+        [batch, seq]: [usize; 2],
+        layout: Layout,
+        training: bool,
+        wanted: Option<&Wanted>,
+    ) -> Result<Self> {
         config.validate()?;
         config.check_sequence(seq)?;
         let inputs = BertInputs::declare(g, config, batch, seq, layout)?;
-        Encoder::assemble(g, config, inputs, training, Parameters::default())
+        let parameters = Parameters::default();
+        let wanted = wanted.map(|wanted| (wanted, [batch, seq]));
+        Encoder::assemble(g, config, inputs, training, parameters, wanted)
     }
 
     /// Builds an encoder that is not trained over the inputs of another, without dropout. `parameters`
@@ -79,7 +101,7 @@ impl Encoder {
         config.validate()?;
         config.check_sequence(inputs.input_ids.size(1))?;
         let inputs = inputs.clone();
-        Encoder::assemble(g, config, inputs, false, parameters)
+        Encoder::assemble(g, config, inputs, false, parameters, None)
     }
 
     fn assemble(
@@ -88,6 +110,7 @@ impl Encoder {
         inputs: BertInputs,
         dropout: bool,
         parameters: Parameters,
+        wanted: Option<(&Wanted, [usize; 2])>,
     ) -> Result<Self> {
         let mut stack = Stack {
             config,
@@ -95,13 +118,21 @@ impl Encoder {
             streams: "dropout".to_owned(),
             parameters,
         };
-        let (word_embeddings, outputs) = stack.run(g, &inputs)?;
+        let (word_embeddings, mut outputs) = stack.run(g, &inputs, wanted.map(|(w, _)| w))?;
         let last = outputs[outputs.len() - 1].clone();
+        let mut selected = None;
+        if let Some((wanted, batch)) = wanted {
+            outputs.pop();
+            selected = Some(scoped(g, "wanted", |g| {
+                Selected::new(g, wanted, &last, batch)
+            })?);
+        }
         // What nobody reads of these is never computed.
-        let hidden_states = scoped(g, "unpack", |g| {
+        let mut hidden_states = scoped(g, "unpack", |g| {
             let of_batch = |x: &Tensor| inputs.of_batch(g, x);
             outputs.iter().map(of_batch).collect::<Result<Vec<_>>>()
         })?;
+        hidden_states.extend(selected.as_ref().map(|s| s.hidden().clone()));
         let hidden = hidden_states.last().unwrap_or(&last).clone();
         Ok(Encoder {
             config: config.clone(),
@@ -111,6 +142,7 @@ impl Encoder {
             hidden_states,
             hidden,
             last,
+            selected,
             pooled: None,
             passes: BTreeMap::new(),
         })
@@ -133,7 +165,7 @@ impl Encoder {
             streams: format!("dropout/{pass}"),
             parameters: self.parameters.clone(),
         };
-        let (_, outputs) = scoped(g, pass, |g| stack.run(g, &self.inputs))?;
+        let (_, outputs) = scoped(g, pass, |g| stack.run(g, &self.inputs, None))?;
         let last = &outputs[outputs.len() - 1];
         let hidden = scoped(g, "unpack", |g| self.inputs.of_batch(g, last))?;
         self.passes.insert(key, hidden.clone());
@@ -150,7 +182,21 @@ impl Encoder {
         &self.inputs
     }
 
-    /// The last layer's output, `[batch, seq, hidden]`.
+    /// What was read of the last layer by the nodes that `roots` are computed from: some tokens, or
+    /// all of them if that is none. A graph that was built for other tokens than these is wrong or does
+    /// too much.
+    ///
+    /// # Errors
+    /// [`crate::BertError::Graph`] for tensors of another graph.
+    pub fn read(&self, g: &Graph, roots: &[&Tensor]) -> Result<Option<Wanted>> {
+        match &self.selected {
+            Some(selected) => selected.read(g, roots, self.pooled.is_some()),
+            None => Ok(None),
+        }
+    }
+
+    /// The last layer's output, `[batch, seq, hidden]`. Where the encoder was built for some tokens
+    /// ([`Encoder::build_for`]), all that may be done with it is to look up their positions.
     pub fn hidden(&self) -> &Tensor {
         &self.hidden
     }
@@ -185,9 +231,13 @@ impl Encoder {
             return Ok(pooled.clone());
         }
         let (inputs, last) = (&self.inputs, &self.last);
+        let selected = self.selected.as_ref();
         let (parameters, width) = (&mut self.parameters, self.config.hidden_size);
         let pooled = scoped(g, "pooler", |g| {
-            let first = inputs.first_tokens(g, last)?;
+            let first = match selected {
+                None => inputs.first_tokens(g, last)?,
+                Some(selected) => selected.first_tokens(g)?,
+            };
             let x = dense(g, parameters, "bert.pooler.dense", &first, width)?;
             Ok(g.tanh(&x)?)
         })?;
@@ -211,14 +261,30 @@ struct Stack<'a> {
 
 impl Stack<'_> {
     /// The word embedding's table, and the embeddings' output and every layer's: at least one tensor.
-    fn run(&mut self, g: &mut Graph, inputs: &BertInputs) -> Result<(Tensor, Vec<Tensor>)> {
+    /// With `wanted` the last is of these tokens, `[tokens, hidden]`; the others are `[rows, seq, hidden]`.
+    fn run(
+        &mut self,
+        g: &mut Graph,
+        inputs: &BertInputs,
+        wanted: Option<&Wanted>,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let (words, embedded) = scoped(g, "embeddings", |g| self.embeddings(g, inputs))?;
         let bias = scoped(g, "attention_mask", |g| inputs.attention_bias(g))?;
         let mut outputs = vec![embedded.clone()];
         let mut last = embedded;
-        for n in 0..self.config.num_hidden_layers {
+        let layers = self.config.num_hidden_layers;
+        for n in 0..layers {
+            let wanted = wanted.filter(|_| n + 1 == layers);
             let attended = scoped(g, &format!("encoder.layer.{n}.attention"), |g| {
-                self.attention(g, n, &last, &bias)
+                let context = self.attention(g, n, &last, &bias)?;
+                let name = format!("bert.encoder.layer.{n}.attention.output");
+                let site = format!("layer.{n}.attention_output");
+                let Some(wanted) = wanted else {
+                    return self.output(g, &name, &site, &context, &last);
+                };
+                let context = inputs.wanted(g, &context, wanted)?;
+                let residual = inputs.wanted(g, &last, wanted)?;
+                self.output(g, &name, &site, &context, &residual)
             })?;
             last = scoped(g, &format!("encoder.layer.{n}.ffn"), |g| {
                 self.feed_forward(g, n, &attended)
@@ -285,8 +351,8 @@ impl Stack<'_> {
         Ok(g.select(&keep, word, &blocked)?)
     }
 
-    /// Self-attention, its output layer, the residual and the layer norm; `x` and the result are
-    /// `[rows, seq, hidden]`, `bias` broadcasts to `[rows, heads, seq, seq]`.
+    /// What self-attention makes of `x`, before its output layer; both are `[rows, seq, hidden]`, `bias`
+    /// broadcasts to `[rows, heads, seq, seq]`.
     fn attention(&mut self, g: &mut Graph, n: usize, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let config = self.config;
         let (rows, seq, hidden) = (x.shape()[0], x.shape()[1], config.hidden_size);
@@ -313,13 +379,10 @@ impl Stack<'_> {
         let probabilities = self.dropout(g, &probabilities, rate, &site)?;
         let context = g.matmul(&probabilities, &value)?;
         let context = g.permute(&context, &[0, 2, 1, 3])?;
-        let context = g.reshape(&context, &[rows, seq, hidden])?;
-
-        let site = format!("layer.{n}.attention_output");
-        self.output(g, &format!("{prefix}.output"), &site, &context, x)
+        Ok(g.reshape(&context, &[rows, seq, hidden])?)
     }
 
-    /// Intermediate and output layer, the residual and the layer norm, `[rows, seq, hidden]`.
+    /// Intermediate and output layer, the residual and the layer norm, `[.., hidden]`.
     fn feed_forward(&mut self, g: &mut Graph, n: usize, x: &Tensor) -> Result<Tensor> {
         let prefix = format!("bert.encoder.layer.{n}");
         let name = format!("{prefix}.intermediate.dense");

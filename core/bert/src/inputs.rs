@@ -13,7 +13,7 @@
 
 use ablate_graph::{Graph, Tensor};
 
-use crate::{BertConfig, Result};
+use crate::{BertConfig, Result, Wanted};
 
 /// Added to the attention scores of masked positions. Large enough that their probability is
 /// exactly 0 in f32 and in f64, and finite: a row that is masked everywhere gets uniform
@@ -162,6 +162,31 @@ impl BertInputs {
                 Ok(g.gather_or_zero(&tokens, token_positions)?)
             }
         }
+    }
+
+    /// The wanted tokens out of `x [rows, seq, width]`, `[tokens, width]`: those at the positions, then
+    /// the first of each example.
+    pub(crate) fn wanted(&self, g: &mut Graph, x: &Tensor, wanted: &Wanted) -> Result<Tensor> {
+        let mut parts = Vec::new();
+        if let Some(positions) = &wanted.positions {
+            let tokens = flat(g, x)?;
+            parts.push(match &self.places {
+                Places::Padded { .. } => g.gather(&tokens, positions)?,
+                Places::Packed {
+                    token_positions, ..
+                } => {
+                    let numbers = [token_positions.elements(), 1];
+                    let table = g.reshape(token_positions, &numbers)?;
+                    let places = g.gather(&table, positions)?;
+                    let places = g.reshape(&places, &[positions.elements()])?;
+                    g.gather_or_zero(&tokens, &places)?
+                }
+            });
+        }
+        if wanted.first {
+            parts.push(self.first_tokens(g, x)?);
+        }
+        Ok(g.concat(&parts.iter().collect::<Vec<_>>(), 0)?)
     }
 
     /// The first token of each example out of `x [rows, seq, hidden]`, `[batch, hidden]`.

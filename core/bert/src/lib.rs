@@ -19,6 +19,7 @@ mod inputs;
 mod layers;
 mod parameters;
 mod validate;
+mod wanted;
 
 pub use activation::Activation;
 pub use config::BertConfig;
@@ -32,3 +33,4 @@ pub use parameters::{
     ParameterCounts, ParameterSpec, Role, WORD_EMBEDDINGS,
 };
 pub use validate::ConfigProblem;
+pub use wanted::Wanted;

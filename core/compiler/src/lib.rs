@@ -7,7 +7,7 @@
 //! Passes, each verified after it ran: [`passes::import`], [`passes::canonicalize`],
 //! [`passes::onehot`], [`passes::layout`], [`passes::contraction`], [`passes::spread`], [`passes::large`],
 //! [`passes::fusion`] with [`passes::emit`] and [`passes::recompute`], [`passes::blocks`],
-//! [`passes::buffers`] with [`passes::storage`].
+//! [`passes::buffers`] with [`passes::storage`] and [`passes::operands`].
 
 pub mod access;
 mod backend;
@@ -32,15 +32,48 @@ use ablate_graph::ir::Lowered;
 /// # Errors
 /// [`CompileError::Invariant`] when a pass breaks what must hold after it: a defect of the compiler.
 pub fn compile(lowered: &Lowered) -> Result<Program, CompileError> {
-    compile_with(lowered, Storage::F32)
+    compile_with(lowered, Formats::default())
+}
+
+/// What a backend reads and writes; the default is single precision throughout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Formats {
+    /// How activations may be stored ([`passes::storage`] says which of them).
+    pub activations: Storage,
+    /// Whether a product must find both of its operands in one format, as in libraries. If so, what is not
+    /// rounded gets a rounded copy ([`passes::operands`]).
+    pub operands_alike: bool,
+}
+
+impl Formats {
+    /// Whether programs have groups of steps that may run block by block, for which the backward makes
+    /// large values again. Products of rounded operands by a library run step by step, and there what is
+    /// made again would be stored again.
+    fn has_groups(self) -> bool {
+        self.activations == Storage::F32 || !self.operands_alike
+    }
+}
+
+impl From<Storage> for Formats {
+    /// Activations in this storage, operands in any.
+    fn from(activations: Storage) -> Self {
+        Formats {
+            activations,
+            operands_alike: false,
+        }
+    }
 }
 
 /// Compiles a lowered graph for a backend that keeps activations in another storage than single
-/// precision ([`passes::storage`] says which of them); with [`Storage::F32`] the same as [`compile`].
+/// precision; with [`Storage::F32`] the same as [`compile`].
 ///
 /// # Errors
 /// As [`compile`].
-pub fn compile_with(lowered: &Lowered, activations: Storage) -> Result<Program, CompileError> {
+pub fn compile_with(
+    lowered: &Lowered,
+    formats: impl Into<Formats>,
+) -> Result<Program, CompileError> {
+    let formats = formats.into();
     let mut ir = passes::import::run(lowered);
     ir.verify("import")?;
     ir = passes::canonicalize::run(ir);
@@ -53,9 +86,11 @@ pub fn compile_with(lowered: &Lowered, activations: Storage) -> Result<Program, 
     ir.verify("contraction")?;
     passes::spread::run(&mut ir);
     ir.verify("spread")?;
-    passes::large::run(&mut ir);
-    ir.verify("large")?;
+    if formats.has_groups() {
+        passes::large::run(&mut ir);
+        ir.verify("large")?;
+    }
     let (mut program, assigned) = passes::emit::run(&ir)?;
-    passes::buffers::run(&mut program, &assigned, &ir, activations)?;
+    passes::buffers::run(&mut program, &assigned, &ir, formats)?;
     Ok(program)
 }

@@ -4,12 +4,12 @@ use crate::compiler::{default_cache, Compiler};
 use crate::device::Device;
 use crate::error::CudaError;
 use crate::session::CudaSession;
-use ablate_compiler::{Backend, BackendError, Session};
+use ablate_compiler::{Backend, BackendError, Formats, Session, Storage};
 use ablate_graph::{Feeds, Graph, RandomKey};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// How cuBLAS multiplies. Everything else is single precision, sums always are.
+/// How cuBLAS multiplies. Arithmetic outside of products is single precision, sums always are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Single precision throughout.
@@ -17,8 +17,22 @@ pub enum Precision {
     F32,
     /// Operands of products are rounded to TF32 (ten bits of mantissa).
     Tf32,
-    /// Operands of products are rounded to bfloat16 (seven bits of mantissa).
+    /// Operands of products are rounded to bfloat16 (seven bits of mantissa), and activations between products
+    /// are stored so, see [`ablate_compiler::passes::storage`].
     Bf16,
+}
+
+impl From<Precision> for Formats {
+    /// What programs of this precision are made of, for [`ablate_compiler::compile_with`].
+    fn from(precision: Precision) -> Formats {
+        match precision {
+            Precision::F32 | Precision::Tf32 => Formats::default(),
+            Precision::Bf16 => Formats {
+                activations: Storage::Bf16,
+                operands_alike: true,
+            },
+        }
+    }
 }
 
 /// A CUDA device.
@@ -44,7 +58,7 @@ impl CudaBackend {
         })
     }
 
-    /// The same backend with another precision of matrix products.
+    /// The same backend with another precision.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;

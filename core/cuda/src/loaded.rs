@@ -245,7 +245,8 @@ impl Loaded {
                     ));
                 }
                 Work::Copy(from, to) => {
-                    let bytes = self.program.buffers[*to].len * size_of::<f32>();
+                    let buffer = &self.program.buffers[*to];
+                    let bytes = buffer.len * buffer.storage.bytes();
                     let (from, to) = (address(*from), address(*to));
                     if from != to {
                         step.push(Launch::Copy { from, to, bytes });

@@ -5,6 +5,7 @@ use crate::error::{CudaError, Named};
 use crate::memory::Memory;
 use crate::print::LibraryProduct;
 use crate::Precision;
+use ablate_compiler::program::Storage;
 use cudarc::cublas::result as blas;
 use cudarc::cublas::sys;
 
@@ -82,12 +83,22 @@ impl Products {
         let [m, n, k] = product.sizes.map(|size| size as i32);
         let [lda, ldb, ldc] = product.leading.map(|leading| leading as i32);
         let [stride_a, stride_b, stride_c] = product.strides.map(|stride| stride as i64);
-        let real = sys::cudaDataType::CUDA_R_32F;
+        let data_type = |storage| match storage {
+            Storage::F32 => sys::cudaDataType::CUDA_R_32F,
+            Storage::Bf16 => sys::cudaDataType::CUDA_R_16BF,
+        };
+        let [type_a, type_b, type_c] = product.storage.map(data_type);
+        // Rounded operands are multiplied as they are; what is rounded on the way is f32 in memory.
+        let compute = match product.storage {
+            [Storage::F32, ..] => self.compute,
+            _ => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+        };
         let algorithm = sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT;
         let (one, zero) = ((&raw const ONE).cast(), (&raw const ZERO).cast());
         for offsets in &product.offsets {
             let at = |i: usize| {
-                addresses[i].wrapping_add_signed(offsets[i] as i64 * size_of::<f32>() as i64)
+                let bytes = product.storage[i].bytes() as i64;
+                addresses[i].wrapping_add_signed(offsets[i] as i64 * bytes)
             };
             let (a, b, c) = (at(0) as *const _, at(1) as *const _, at(2) as *mut _);
             // SAFETY: the caller's promise; the compiler verified that products stay inside of their
@@ -103,16 +114,16 @@ impl Products {
                         k,
                         one,
                         a,
-                        real,
+                        type_a,
                         lda,
                         b,
-                        real,
+                        type_b,
                         ldb,
                         zero,
                         c,
-                        real,
+                        type_c,
                         ldc,
-                        self.compute,
+                        compute,
                         algorithm,
                     ),
                     batch => blas::gemm_strided_batched_ex(
@@ -124,20 +135,20 @@ impl Products {
                         k,
                         one,
                         a,
-                        real,
+                        type_a,
                         lda,
                         stride_a,
                         b,
-                        real,
+                        type_b,
                         ldb,
                         stride_b,
                         zero,
                         c,
-                        real,
+                        type_c,
                         ldc,
                         stride_c,
                         batch as i32,
-                        self.compute,
+                        compute,
                         algorithm,
                     ),
                 }

@@ -9,10 +9,15 @@ use crate::modules::Modules;
 use crate::products::Products;
 use crate::Precision;
 use ablate_compiler::program::Place;
-use ablate_compiler::{compile, BackendError, KernelTime, ProgramId, Session, SessionMemory};
+use ablate_compiler::{
+    compile_with, BackendError, KernelTime, Program, ProgramId, Session, SessionMemory,
+};
 use ablate_graph::{Feeds, Graph, RandomKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+#[cfg(test)]
+mod tests;
 
 /// Elements that scratch memory begins at a multiple of: 256 bytes.
 const ALIGN: usize = 64;
@@ -31,6 +36,7 @@ pub struct CudaSession {
     compiler: Compiler,
     stream: Stream,
     profiling: bool,
+    precision: Precision,
     device: Arc<Device>,
 }
 
@@ -71,6 +77,7 @@ impl CudaSession {
             compiler,
             stream,
             profiling: false,
+            precision,
             device,
         })
     }
@@ -126,6 +133,19 @@ impl CudaSession {
             }
         }
         Ok(())
+    }
+
+    /// Prepares a compiled program.
+    fn load_program(&mut self, program: Program) -> Result<ProgramId, BackendError> {
+        self.device.make_current()?;
+        let loaded = Loaded::new(program)?;
+        self.provide(&loaded)?;
+        self.modules
+            .add(loaded.printed().kernels(), &self.compiler)?;
+        let scratch = loaded.printed().scratch_bytes / size_of::<f32>();
+        self.grow(loaded.program.arena_len, scratch)?;
+        self.programs.push(loaded);
+        Ok(ProgramId(self.programs.len() - 1))
     }
 
     /// Checks what is fed and copies it to where the device fetches it.
@@ -190,16 +210,8 @@ impl CudaSession {
 
 impl Session for CudaSession {
     fn load(&mut self, graph: Graph) -> Result<ProgramId, BackendError> {
-        let program = compile(&graph.lower()?)?;
-        self.device.make_current()?;
-        let loaded = Loaded::new(program)?;
-        self.provide(&loaded)?;
-        self.modules
-            .add(loaded.printed().kernels(), &self.compiler)?;
-        let scratch = loaded.printed().scratch_bytes / size_of::<f32>();
-        self.grow(loaded.program.arena_len, scratch)?;
-        self.programs.push(loaded);
-        Ok(ProgramId(self.programs.len() - 1))
+        let program = compile_with(&graph.lower()?, self.precision)?;
+        self.load_program(program)
     }
 
     fn set_state(&mut self, name: &str, values: &[f32]) -> Result<(), BackendError> {

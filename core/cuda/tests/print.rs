@@ -2,8 +2,9 @@
 
 mod model;
 
-use ablate_compiler::compile;
+use ablate_compiler::{compile, compile_with};
 use ablate_cuda::print::{print, Argument, KernelSource, Printed, PRELUDE};
+use ablate_cuda::Precision;
 use ablate_graph::Graph;
 use ablate_soft_cuda::installed;
 use cudarc::nvrtc::{compile_ptx_with_opts, CompileOptions};
@@ -57,6 +58,25 @@ fn layer_norm_with_its_gradient_is_a_block_a_row_and_a_fold() {
         .filter(|k| k.arguments.iter().any(is_scratch));
     let shown: Vec<KernelSource> = folded.collect();
     insta::assert_snapshot!(snapshot(&shown));
+}
+
+/// The sum goes on in single precision and, rounded, into the product; the hyperbolic tangent reads and writes halves, eight at
+/// once.
+#[test]
+fn rounded_activations_are_read_and_written_as_vectors() {
+    let mut g = Graph::new();
+    let x = g.input("x", &[64, 128]).unwrap();
+    let w = g.parameter("w", &[128, 128]).unwrap();
+    let x = g.add(&x, &x).unwrap();
+    let h = g.linear(&x, &w, None).unwrap();
+    let h = g.tanh(&h).unwrap();
+    let y = g.linear(&h, &w, None).unwrap();
+    let y = g.add(&y, &x).unwrap();
+    g.output("y", &y).unwrap();
+    let lowered = g.lower().unwrap();
+    let printed = print(&compile_with(&lowered, Precision::Bf16).unwrap());
+    let kernels: Vec<KernelSource> = printed.kernels().cloned().collect();
+    insta::assert_snapshot!(snapshot(&kernels));
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl Graph {
     /// padded: `%3[2:20 5:~ 4:1]`.
     pub fn dump(&self) -> String {
         let mut text = String::new();
-        let live = self.live().unwrap_or_else(|_| vec![true; self.facts.len()]);
+        let live = self.live();
         for (i, facts) in self.facts.iter().enumerate() {
             let line = match self.read_node(NodeIndex::new(i)) {
                 Ok((op, inputs)) => {

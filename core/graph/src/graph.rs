@@ -32,6 +32,9 @@ pub struct Graph {
     pub(crate) iotas: HashMap<usize, Tensor>,
     pub(crate) states: HashMap<String, Tensor>,
     pub(crate) inputs: HashMap<String, Tensor>,
+    /// Results of look-ups that are known already, by the nodes of table and index, and whether they
+    /// were asked for.
+    pub(crate) known_rows: HashMap<(usize, usize), (Tensor, bool)>,
     pub(crate) streams: HashSet<String>,
     pub(crate) parameters: Vec<(String, Tensor)>,
     pub(crate) outputs: Vec<(String, Tensor)>,
@@ -66,6 +69,7 @@ impl Graph {
             iotas: HashMap::new(),
             states: HashMap::new(),
             inputs: HashMap::new(),
+            known_rows: HashMap::new(),
             streams: HashSet::new(),
             parameters: Vec::new(),
             outputs: Vec::new(),

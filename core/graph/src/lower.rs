@@ -17,7 +17,7 @@ impl Graph {
     /// # Errors
     /// [`GraphError::ForeignNode`] if the luminal graph holds a node that is no primitive.
     pub fn lower(&self) -> Result<Lowered> {
-        let live = self.live()?;
+        let live = self.live();
         let mut number = vec![usize::MAX; live.len()];
         let mut lowered = Lowered::default();
         for (i, facts) in self.facts.iter().enumerate() {
@@ -41,11 +41,30 @@ impl Graph {
         Ok(lowered)
     }
 
+    /// Whether any of `roots` is computed from `of`, or is a view of it.
+    ///
+    /// # Errors
+    /// None for tensors of this graph.
+    pub fn depends(&self, roots: &[&Tensor], of: &Tensor) -> Result<bool> {
+        self.own("depends", of)?;
+        for t in roots {
+            self.own("depends", t)?;
+        }
+        let live = self.reached(roots.iter().map(|t| t.node()));
+        Ok(live[of.node()])
+    }
+
     /// Which nodes an output or an assignment needs.
-    pub(crate) fn live(&self) -> Result<Vec<bool>> {
+    pub(crate) fn live(&self) -> Vec<bool> {
+        let roots = self.outputs.iter().chain(&self.assigns);
+        self.reached(roots.map(|(_, t)| t.node()))
+    }
+
+    /// Which nodes these are computed from, themselves included.
+    fn reached(&self, roots: impl Iterator<Item = usize>) -> Vec<bool> {
         let mut live = vec![false; self.facts.len()];
-        for (_, t) in self.outputs.iter().chain(&self.assigns) {
-            live[t.node()] = true;
+        for node in roots {
+            live[node] = true;
         }
         // operands are made before their consumers
         for i in (0..live.len()).rev() {
@@ -55,7 +74,7 @@ impl Graph {
                 }
             }
         }
-        Ok(live)
+        live
     }
 
     /// Op and operands of a node.

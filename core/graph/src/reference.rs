@@ -119,7 +119,7 @@ impl Graph {
 
     /// The leaves that an output or an assignment needs.
     pub(crate) fn live_leaves(&self) -> Result<Vec<Leaf>> {
-        let live = self.live()?;
+        let live = self.live();
         let mut leaves = vec![];
         for (slot, facts) in self.facts.iter().enumerate().filter(|(i, _)| live[*i]) {
             if let (Op::Load(kind), _) = self.read_node(NodeIndex::new(slot))? {

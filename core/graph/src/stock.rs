@@ -35,7 +35,7 @@ impl Graph {
     pub fn compile_stock(mut self, compiler: impl Compiler) -> Result<StockProgram> {
         self.check_sizes()?;
         let leaves = self.live_leaves()?;
-        let live = self.live()?;
+        let live = self.live();
         for leaf in &leaves {
             let (store, slot) = (self.store.clone(), leaf.slot);
             let load = Function(

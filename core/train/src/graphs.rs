@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use ablate_bert::{BertConfig, Encoder, Layout, ParameterSpec};
+use ablate_bert::{BertConfig, Encoder, Layout, ParameterSpec, Wanted};
 use ablate_graph::{Graph, Phase, Tensor};
 
 use crate::batch::Feature;
@@ -23,6 +23,9 @@ use crate::window::{input_name, Labelled};
 
 /// Added to the norm before dividing, as `torch.nn.utils.clip_grad_norm_`.
 const CLIP_EPS: f32 = 1e-6;
+
+/// End of the names of inputs that say where the labels of a per-token feature lie.
+const POSITIONS: &str = ".positions";
 
 /// What decides the shape of a forward graph.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,7 +97,22 @@ pub fn output_name(objective: &str, part: &str) -> String {
     format!("{objective}/{part}")
 }
 
+/// Above this share of a batch's tokens the last layer is made for all: looking some up costs too.
+const MOST_WANTED: f64 = 0.75;
+
+/// Of which tokens the last layer is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Choice {
+    /// Those that the only per-token feature names.
+    positions: bool,
+    /// The first of each example.
+    first: bool,
+}
+
 /// Encoder and objectives on one micro-batch.
+///
+/// The last layer is made of those tokens alone that are read of it, where objectives look them up by
+/// the positions of one feature or take the pooler's output.
 ///
 /// # Errors
 /// When the model is impossible or a plugin's graph hook fails.
@@ -104,28 +122,88 @@ pub fn forward(
     shape: &ForwardShape,
     training: bool,
 ) -> Result<Forward, TrainError> {
+    // What is read is known only when all has been built: so build for what is usual, and look.
+    let mut choice = usual(shape);
+    loop {
+        let (built, read) = attempt(config, objectives, shape, training, choice)?;
+        if read == choice {
+            return Ok(built);
+        }
+        // Less than was made is the next choice; for nothing or more, everything is made.
+        choice = read.filter(|read| read.positions || read.first);
+    }
+}
+
+/// The tokens that most recipes read; none for all of them.
+fn usual(shape: &ForwardShape) -> Option<Choice> {
+    let mut lists = Vec::new();
+    for (features, &capacity) in shape.features.iter().zip(&shape.capacities) {
+        lists.extend(
+            features
+                .values()
+                .filter(|&&per_token| per_token)
+                .map(|_| capacity),
+        );
+    }
+    // A token of two lists would be made twice, with two dropout masks.
+    let (positions, listed) = match lists[..] {
+        [] => (false, 0),
+        [listed] => (true, listed),
+        _ => return None,
+    };
+    let most = MOST_WANTED * (shape.batch * shape.seq) as f64;
+    let choice = Choice {
+        positions,
+        first: true,
+    };
+    ((listed + shape.batch) as f64 <= most).then_some(choice)
+}
+
+/// Builds for a choice of tokens, and tells what is read.
+fn attempt(
+    config: &BertConfig,
+    objectives: &mut [Box<dyn Objective>],
+    shape: &ForwardShape,
+    training: bool,
+    choice: Option<Choice>,
+) -> Result<(Forward, Option<Choice>), TrainError> {
     let mut graph = Graph::new();
-    let (batch, seq, layout) = (shape.batch, shape.seq, shape.layout);
-    let mut encoder = Encoder::build_in(&mut graph, config, batch, seq, layout, training)?;
-    let mut heads: Vec<ParameterSpec> = Vec::new();
-    let mut frozen = Vec::new();
-    let mut built = Vec::with_capacity(objectives.len());
+    let mut inputs = Vec::with_capacity(objectives.len());
     for ((objective, names), &predictions) in objectives
-        .iter_mut()
+        .iter()
         .zip(&shape.features)
         .zip(&shape.capacities)
     {
-        let name = objective.name().to_owned();
         // A batch without a single label still needs a graph; one entry of weight 0 stands for it.
         let predictions = predictions.max(1);
+        let name = objective.name();
         let features = feature_inputs(
             &mut graph,
-            &name,
+            name,
             names,
             shape,
             predictions,
             config.vocab_size,
         )?;
+        inputs.push((predictions, features));
+    }
+    let wanted = choice.map(|choice| Wanted {
+        positions: inputs
+            .iter()
+            .flat_map(|(_, features)| features)
+            .find(|(name, _)| choice.positions && name.ends_with(POSITIONS))
+            .map(|(_, positions)| positions.clone()),
+        first: choice.first,
+    });
+    let (batch, seq) = (shape.batch, shape.seq);
+    let (size, layout) = ([batch, seq], shape.layout);
+    let mut encoder =
+        Encoder::build_for(&mut graph, config, size, layout, training, wanted.as_ref())?;
+    let mut heads: Vec<ParameterSpec> = Vec::new();
+    let mut frozen = Vec::new();
+    let mut built = Vec::with_capacity(objectives.len());
+    for (objective, (predictions, features)) in objectives.iter_mut().zip(inputs) {
+        let name = objective.name().to_owned();
         graph.push_scope(&name);
         let mut cx = ObjectiveContext {
             graph: &mut graph,
@@ -145,14 +223,28 @@ pub fn forward(
         graph.pop_scope();
         built.push(result?);
     }
+    let results = |o: &ObjectiveGraph| {
+        let metrics = o.metrics.iter().map(|(_, tensor)| tensor.clone());
+        [o.loss_sum.clone()]
+            .into_iter()
+            .chain(metrics)
+            .collect::<Vec<_>>()
+    };
+    let roots: Vec<Tensor> = built.iter().flat_map(results).collect();
+    let read = encoder.read(&graph, &roots.iter().collect::<Vec<_>>())?;
+    let read = read.map(|read| Choice {
+        positions: read.positions.is_some(),
+        first: read.first,
+    });
     let mut parameters = encoder.parameters().to_vec();
     parameters.append(&mut heads);
-    Ok(Forward {
+    let forward = Forward {
         graph,
         parameters,
         objectives: built,
         frozen,
-    })
+    };
+    Ok((forward, read))
 }
 
 fn feature_inputs(
@@ -168,7 +260,7 @@ fn feature_inputs(
         let length = if per_token { predictions } else { shape.batch };
         let part = |p: &str| format!("{name}.{p}");
         if per_token {
-            let key = part("positions");
+            let key = format!("{name}{POSITIONS}");
             let bound = shape.batch * shape.seq;
             let input = graph.index_input(&input_name(objective, &key), &[length], bound)?;
             features.insert(key, input);

@@ -4,8 +4,10 @@
 //! does to them.
 
 use ablate_bert::BertConfig;
-use ablate_compiler::{compile, Backend};
+use ablate_compiler::{compile_with, Backend};
 use ablate_cuda::listing::Listing;
+use ablate_cuda::Precision;
+use ablate_graph::ir::Lowered;
 use ablate_graph::Graph;
 use ablate_recipe::Recipe;
 use ablate_train::graphs::{evaluation, gradient, update, ForwardShape};
@@ -55,10 +57,39 @@ pub fn text(
 /// What a trial launches on a GPU at the shapes of its first training step; nothing is run.
 #[derive(Clone, Debug)]
 pub struct Launches {
+    /// The recipe's precision, as far as a GPU has it.
+    pub precision: Precision,
     /// The graph that was asked for.
     pub part: Listing,
     /// Everything that a training step runs: a name, how often, and what one run launches.
-    pub step: Vec<(&'static str, usize, Listing)>,
+    pub step: Vec<(&'static str, usize, Listings)>,
+}
+
+/// One graph as a GPU runs it in each precision.
+#[derive(Clone, Debug)]
+pub struct Listings {
+    /// Everything is stored in single precision.
+    single: Listing,
+    /// Activations are stored as bfloat16.
+    rounded: Listing,
+}
+
+impl Listings {
+    fn new(graph: Graph) -> Result<Self> {
+        let lowered = graph.lower()?;
+        Ok(Listings {
+            single: listing(&lowered, Precision::F32)?,
+            rounded: listing(&lowered, Precision::Bf16)?,
+        })
+    }
+
+    /// The launches in this precision.
+    pub fn of(&self, precision: Precision) -> &Listing {
+        match precision {
+            Precision::F32 | Precision::Tf32 => &self.single,
+            Precision::Bf16 => &self.rounded,
+        }
+    }
 }
 
 /// The launches of a graph and of a whole training step.
@@ -72,28 +103,39 @@ pub fn launches(
     seed: u64,
     part: Part,
 ) -> Result<Launches> {
+    let precision = match recipe.precision {
+        ablate_recipe::Precision::Bf16 => Precision::Bf16,
+        // The others store single precision.
+        _ => Precision::F32,
+    };
     let mut graphs = Graphs::new(recipe, data, plugins, seed)?;
     let accumulated = recipe.train.accumulate.saturating_sub(1);
-    let mut step = vec![("gradient", 1, listing(graphs.part(Part::Gradient)?)?)];
+    let gradient = Listings::new(graphs.part(Part::Gradient)?)?;
+    let mut step = vec![("gradient", 1, gradient)];
     if accumulated > 0 {
-        let graph = graphs.gradient(true)?;
-        step.push(("gradient, accumulating", accumulated, listing(graph)?));
+        let gradient = Listings::new(graphs.gradient(true)?)?;
+        step.push(("gradient, accumulating", accumulated, gradient));
     }
-    step.push(("update", 1, listing(graphs.part(Part::Update)?)?));
+    let update = Listings::new(graphs.part(Part::Update)?)?;
+    step.push(("update", 1, update));
     let found = match part {
         Part::Gradient => step.first(),
         Part::Update => step.last(),
         Part::Evaluation => None,
     };
     let part = match found {
-        Some((_, _, listing)) => listing.clone(),
-        None => listing(graphs.part(part)?)?,
+        Some((_, _, listings)) => listings.of(precision).clone(),
+        None => listing(&graphs.part(part)?.lower()?, precision)?,
     };
-    Ok(Launches { part, step })
+    Ok(Launches {
+        precision,
+        part,
+        step,
+    })
 }
 
-fn listing(graph: Graph) -> Result<Listing> {
-    let program = compile(&graph.lower()?).map_err(ablate_compiler::BackendError::from)?;
+fn listing(lowered: &Lowered, precision: Precision) -> Result<Listing> {
+    let program = compile_with(lowered, precision).map_err(ablate_compiler::BackendError::from)?;
     Ok(Listing::new(&program))
 }
 

@@ -159,7 +159,8 @@ pub enum Precision {
     /// Three products of bfloat16 parts of the operands, 32-bit sums: near 32-bit floating point.
     /// Meant for processors with AMX; slower than `F32` on others.
     F32Split,
-    /// Operands rounded to bfloat16, 32-bit sums; parameters, activations and all else stay 32-bit.
+    /// Operands rounded to bfloat16, 32-bit sums, activations between products stored as bfloat16 where the
+    /// device can; parameters, sums and statistics stay 32-bit.
     Bf16,
 }
 

@@ -80,7 +80,7 @@ pub fn schema(catalog: &Catalog) -> Value {
             },
             "precision": {
                 "type": "string", "enum": ["f32", "f32_split", "bf16"], "default": "f32",
-                "description": "Arithmetic of the matrix products: f32; f32_split, three bf16 products with f32 sums, near f32, meant for processors with AMX and slower than f32 on others; or bf16 operands with f32 sums. Parameters, activations and all else stay f32."
+                "description": "Arithmetic of the matrix products: f32; f32_split, three bf16 products with f32 sums, near f32, meant for processors with AMX and slower than f32 on others; or bf16 operands with f32 sums, and activations between products stored as bf16. Parameters, sums and statistics stay f32."
             },
             "plugins": {
                 "type": "array",

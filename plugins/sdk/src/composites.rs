@@ -1,10 +1,10 @@
-//! What optimizers build again and again, composed of the host's operations.
+//! What plugins build again and again, composed of the host's operations.
 //!
-//! Owns: running means and their corrections, norms, the two kinds of weight decay. Must not know: any
-//! update rule.
+//! Owns: running means and their corrections, norms, the two kinds of weight decay, classes of
+//! sequences. Must not know: any update rule, what classes mean.
 
 use crate::graph::{GraphBuilder, Tensor};
-use crate::{Error, Parameter, Result};
+use crate::{Error, ObjectiveGraph, Parameter, Result, Role};
 
 #[allow(clippy::missing_errors_doc)] // On the type: the same for every operation.
 impl<'g> GraphBuilder<'g> {
@@ -47,6 +47,31 @@ impl<'g> GraphBuilder<'g> {
     /// The identity matrix `[n, n]`.
     pub fn identity(&self, n: usize) -> Result<Tensor<'g>> {
         self.one_hot(self.iota(n)?, n)
+    }
+}
+
+impl<'g> ObjectiveGraph<'g> {
+    /// The loss of telling classes of sequences from the pooled state `[batch, hidden]`: logits of a dense
+    /// layer with the parameters `<head>.weight` `[classes, hidden]` and `<head>.bias`, the sum of their
+    /// cross-entropies with the per-sequence feature `feature`, and the metric `accuracy`.
+    ///
+    /// # Errors
+    /// Where there is no such feature, or a node cannot be built.
+    pub fn classify_sequences(
+        &self,
+        head: &str,
+        feature: &str,
+        classes: usize,
+    ) -> Result<Tensor<'g>> {
+        let shape = [classes, self.hidden_size()?];
+        let weight = self.parameter(&format!("{head}.weight"), &shape, Role::Weight)?;
+        let bias = self.parameter(&format!("{head}.bias"), &shape[..1], Role::Bias)?;
+        let logits = self.linear(self.pooled()?, weight, Some(bias))?;
+        let values = self.feature(&format!("{feature}.values"))?;
+        let weights = self.feature(&format!("{feature}.weights"))?;
+        let correct = self.mul(self.correct(logits, values)?, weights)?;
+        self.metric("accuracy", self.sum_all(correct)?)?;
+        self.sum_all(self.cross_entropy(logits, values, Some(weights))?)
     }
 }
 

@@ -175,6 +175,46 @@ pub fn check_same_bits(
     Ok(())
 }
 
+/// Runs a case on two backends that round alike but for the order of sums: tensor by tensor the difference's
+/// norm is at most `tolerance` of the tensor's and a hundredth of the greatest one's.
+///
+/// # Errors
+/// A backend refuses the graph or the run.
+///
+/// # Panics
+/// On the first tensor that is further off.
+pub fn check_near(
+    left: &dyn Backend,
+    right: &dyn Backend,
+    build: impl Fn() -> Result<Case, GraphError>,
+    tolerance: f64,
+) -> Result<(), BackendError> {
+    let names = exact(&build()?)?;
+    let (expected, _) = run(left, build()?, &names)?;
+    let (found, text) = run(right, build()?, &names)?;
+    let norm = |x: &mut dyn Iterator<Item = f64>| {
+        let finite = x.filter(|x| x.is_finite());
+        finite.map(|x| x * x).sum::<f64>().sqrt()
+    };
+    let own = |values: &Vec<f32>| norm(&mut values.iter().map(|x| f64::from(*x)));
+    let greatest = expected.values().map(own).fold(0.0, f64::max);
+    for (name, expected) in &expected {
+        let pairs = expected.iter().zip(&found[name]);
+        for (i, (a, b)) in pairs.clone().enumerate() {
+            let alike = a.is_finite() == b.is_finite() && a.is_nan() == b.is_nan();
+            assert!(alike, "{name}[{i}]: {a:e} and {b:e}\n{text}");
+        }
+        let off = norm(&mut pairs.map(|(a, b)| f64::from(*a) - f64::from(*b)));
+        let own = own(expected);
+        assert!(
+            off <= tolerance * (own + 0.01 * greatest),
+            "{}: {name} is off by {off:e} of {own:e}",
+            right.name()
+        );
+    }
+    Ok(())
+}
+
 /// Runs a case on a backend and compares every output and assigned state with an f64 evaluation:
 /// `tolerance` is relative to the element and to the root mean square of the tensor. Returns the
 /// program as text.

@@ -6,10 +6,10 @@
 //! are local to a block lie in the arena too, above or between the others, for devices that run step by step.
 
 use super::blocks::{self, same_position};
-use super::{replay, storage};
+use super::{operands, replay, storage};
 use crate::ir::Ir;
 use crate::program::{Buffer, BufferId, Instr, Kernel, Place, Program, RowKernel, Step, Storage};
-use crate::CompileError;
+use crate::{CompileError, Formats};
 use ablate_graph::ir::Phase;
 
 /// Elements that every arena offset is a multiple of: one cache line.
@@ -24,7 +24,7 @@ fn padded(len: usize) -> usize {
     len.next_multiple_of(ALIGN) + if len >= LARGE { STAGGER } else { 0 }
 }
 
-/// Runs the pass. `assigned` maps each assigned state to the buffer of its new value; `activations` is
+/// Runs the pass. `assigned` maps each assigned state to the buffer of its new value; `formats` says
 /// how values of the arena may be stored.
 ///
 /// # Errors
@@ -33,17 +33,24 @@ pub fn run(
     program: &mut Program,
     assigned: &[(String, BufferId)],
     ir: &Ir,
-    activations: Storage,
+    formats: Formats,
 ) -> Result<(), CompileError> {
     for (state, buffer) in assigned {
         assign(program, state, *buffer);
     }
-    blocks::run(program);
-    let local = blocks::locals(program);
-    let lives = lifetimes(program, &local);
+    if formats.has_groups() {
+        blocks::run(program);
+    }
+    let mut local = blocks::locals(program);
+    let mut lives = lifetimes(program, &local);
     adopt(program, &lives);
-    if activations == Storage::Bf16 {
+    if formats.activations == Storage::Bf16 {
         storage::run(program);
+        if formats.operands_alike {
+            operands::run(program);
+            local = blocks::locals(program);
+            lives = lifetimes(program, &local);
+        }
     }
     let places = share(program, &lives, &local);
     place(program, &lives, &places, &local);

@@ -13,6 +13,7 @@ pub mod large;
 pub mod layout;
 mod merge;
 pub mod onehot;
+pub mod operands;
 pub mod recompute;
 mod replay;
 pub mod spread;

@@ -95,7 +95,8 @@ impl Listing {
         // Equal up to where the operands lie.
         let shape = |p: &LibraryProduct| {
             let calls = p.offsets.len();
-            (p.transposed, p.sizes, p.leading, p.strides, p.batch, calls)
+            let layout = (p.transposed, p.sizes, p.leading, p.strides, p.batch);
+            (p.storage, layout, calls)
         };
         let calls = product.offsets.len();
         let same = |p: &&mut Product| shape(&p.product) == shape(&product);

@@ -57,8 +57,8 @@ pub struct Cost {
 }
 
 impl DataSheet {
-    /// Seconds that work takes at least, with matrix products in this precision. Whatever that is, operands
-    /// stay in single precision in memory.
+    /// Seconds that work takes at least, with matrix products in this precision. The bytes are those of the
+    /// program: what is stored as bfloat16 counts half.
     pub fn seconds(&self, cost: &Cost, products: Precision) -> f64 {
         let rate = match products {
             Precision::F32 => self.f32_flops,

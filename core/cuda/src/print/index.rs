@@ -6,7 +6,7 @@ use super::shape::is_vector;
 use super::{About, Argument, Kernels, Launch};
 use ablate_compiler::access::Axis;
 use ablate_compiler::ir::Reduction;
-use ablate_compiler::program::{BufferId, Kernel, TileAccess};
+use ablate_compiler::program::{BufferId, Kernel, Storage, TileAccess};
 use std::fmt::Write as _;
 
 /// Threads of a block.
@@ -18,6 +18,13 @@ const WARPS: usize = 1024;
 /// Partial results of a scatter at most.
 const MOST_PARTIAL: usize = 1 << 22;
 
+/// Neighbouring elements that are read at once, most first.
+fn vectors<const N: usize>(about: &About, buffers: [BufferId; N]) -> impl Iterator<Item = usize> {
+    let all = buffers.map(|b| about.storage(b) == Storage::Bf16);
+    let most = if all.contains(&false) { 4 } else { 8 };
+    [8, 4, 2].into_iter().filter(move |v| *v <= most)
+}
+
 fn size(axes: &[Axis]) -> usize {
     axes.iter().map(|a| a.size).product()
 }
@@ -28,7 +35,8 @@ pub fn uniform(stream: &str, out: BufferId, about: &About) -> Kernels {
     let index = about.index_type([out].into_iter(), len);
     let body = format!(
         "  const {index} i = ({index})blockIdx.x * {THREADS} + threadIdx.x;\n  \
-         if (i < {len}) b0[i] = uniform(*s0, i);\n"
+         if (i < {len}) {}\n",
+        about.write(out, "b0", "i", "uniform(*s0, i)")
     );
     let launch = Launch {
         kind: "uniform",
@@ -39,7 +47,7 @@ pub fn uniform(stream: &str, out: BufferId, about: &About) -> Kernels {
         flops: 0,
     };
     let parameters = [
-        ("float *b0".to_string(), Argument::Buffer(out)),
+        (format!("{} *b0", about.type_of(out)), Argument::Buffer(out)),
         (
             "const uint4 *s0".to_string(),
             Argument::Stream(stream.into()),
@@ -92,7 +100,7 @@ pub fn gather(kernel: &Kernel, about: &About) -> Kernels {
     let (rows, width) = (size(&index_access.rows), size(&table_access.cols));
     let aligned =
         |v: &usize| is_vector(table_access, width, *v) && *class_stride % *v as isize == 0;
-    let vector = [4, 2].into_iter().find(aligned).unwrap_or(1);
+    let vector = vectors(about, [*table, *out]).find(aligned).unwrap_or(1);
     let vectors = width.div_ceil(vector);
     let lanes = vectors.next_power_of_two().min(32);
     let teams = THREADS / lanes;
@@ -122,7 +130,13 @@ pub fn gather(kernel: &Kernel, about: &About) -> Kernels {
     let _ = match vector {
         1 => writeln!(
             body,
-            "    b0[row * {width} + c] = {guard} ? table[{from}] : 0.0f;"
+            "    {}",
+            about.write(
+                *out,
+                "b0",
+                &format!("row * {width} + c"),
+                &format!("{guard} ? {} : 0.0f", about.read(*table, "table", &from))
+            )
         ),
         _ => writeln!(
             body,
@@ -141,14 +155,17 @@ pub fn gather(kernel: &Kernel, about: &About) -> Kernels {
     };
     let parameters = [
         (
-            "const float *__restrict__ table".to_string(),
+            format!("const {} *__restrict__ table", about.type_of(*table)),
             Argument::Buffer(*table),
         ),
         (
             "const float *__restrict__ index".to_string(),
             Argument::Buffer(*index),
         ),
-        ("float *__restrict__ b0".to_string(), Argument::Buffer(*out)),
+        (
+            format!("{} *__restrict__ b0", about.type_of(*out)),
+            Argument::Buffer(*out),
+        ),
     ];
     Kernels {
         kernels: vec![about.source(&launch, &parameters, &body, about.bytes)],
@@ -176,8 +193,7 @@ pub fn scatter(kernel: &Kernel, about: &About) -> Kernels {
         };
     };
     let (rows, width) = (size(&index_access.rows), size(&value_access.cols));
-    let vector = [4, 2]
-        .into_iter()
+    let vector = vectors(about, [*value])
         .find(|v| is_vector(value_access, width, *v))
         .unwrap_or(1);
     let segments = width.div_ceil(WIDEST);
@@ -234,7 +250,8 @@ pub fn scatter(kernel: &Kernel, about: &About) -> Kernels {
     let inner = match vector {
         1 => {
             let column = place(&value_access.cols, "c");
-            let read = format!("value[{}]", sum(&[&row.offset, &offset, &column.offset]));
+            let at = sum(&[&row.offset, &offset, &column.offset]);
+            let read = about.read(*value, "value", &at);
             match column.guard.is_empty() {
                 true => format!("          sum[i][0] += {read};\n"),
                 false => format!("          if ({}) sum[i][0] += {read};\n", column.guard),
@@ -264,7 +281,7 @@ pub fn scatter(kernel: &Kernel, about: &About) -> Kernels {
     };
     let parameters = [
         (
-            "const float *__restrict__ value".to_string(),
+            format!("const {} *__restrict__ value", about.type_of(*value)),
             Argument::Buffer(*value),
         ),
         (

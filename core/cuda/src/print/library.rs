@@ -4,13 +4,15 @@
 //! library, which device.
 
 use ablate_compiler::ir::{Gemm, Level};
-use ablate_compiler::program::BufferId;
+use ablate_compiler::program::{BufferId, Storage};
 
 /// A batch of `D = op(A) op(B)` in column-major order, as often as there are `offsets`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibraryProduct {
     /// Buffers of the first operand, the second and the result.
     pub buffers: [BufferId; 3],
+    /// How these are stored. Both operands alike, and rounded if the result is.
+    pub storage: [Storage; 3],
     /// Whether the operands are transposed.
     pub transposed: [bool; 2],
     /// Rows of the result, its columns, and the length of the sums.
@@ -23,6 +25,16 @@ pub struct LibraryProduct {
     pub batch: usize,
     /// First elements of the operands and the result of each call.
     pub offsets: Vec<[isize; 3]>,
+}
+
+impl LibraryProduct {
+    /// The types of the operands and the result in memory, for people.
+    pub fn types(&self) -> [&'static str; 3] {
+        self.storage.map(|storage| match storage {
+            Storage::F32 => "f32",
+            Storage::Bf16 => "bf16",
+        })
+    }
 }
 
 /// Whether a matrix of `rows` and `columns` with these strides is stored transposed, and its leading
@@ -102,6 +114,7 @@ pub fn library(gemm: &Gemm, [a, b, c]: [BufferId; 3]) -> Option<LibraryProduct> 
     }
     Some(LibraryProduct {
         buffers: if swap { [b, a, c] } else { [a, b, c] },
+        storage: [Storage::F32; 3],
         transposed: [first.0, second.0],
         sizes: if swap {
             [n.size, m.size, k.size]

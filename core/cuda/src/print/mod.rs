@@ -22,7 +22,7 @@ mod shape;
 pub use library::LibraryProduct;
 pub use prelude::PRELUDE;
 
-use ablate_compiler::program::{Buffer, BufferId, Kernel, Program};
+use ablate_compiler::program::{Buffer, BufferId, Kernel, Program, Storage};
 use ablate_graph::ir::Phase;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -115,7 +115,8 @@ pub fn print(program: &Program) -> Printed {
         };
         let kernels = match &step.kernel {
             Kernel::Gemm { gemm, a, b, c } => match library::library(gemm, [*a, *b, *c]) {
-                Some(product) => {
+                Some(mut product) => {
+                    product.storage = product.buffers.map(|id| about.storage(id));
                     printed.steps.push(Work::Product(product));
                     continue;
                 }
@@ -179,6 +180,35 @@ impl About<'_> {
         match longest < (1 << 31) - (1 << 20) {
             true => "int",
             false => "long long",
+        }
+    }
+
+    /// How the numbers of a buffer are stored. What lies behind the buffers of the program is scratch memory.
+    pub fn storage(&self, id: BufferId) -> Storage {
+        self.buffers.get(id).map_or(Storage::F32, |b| b.storage)
+    }
+
+    /// The C type of a buffer's numbers.
+    pub fn type_of(&self, id: BufferId) -> &'static str {
+        match self.storage(id) {
+            Storage::F32 => "float",
+            Storage::Bf16 => "bf16",
+        }
+    }
+
+    /// An element of a buffer that has this C name, as a number.
+    pub fn read(&self, id: BufferId, name: &str, index: &str) -> String {
+        match self.storage(id) {
+            Storage::F32 => format!("{name}[{index}]"),
+            Storage::Bf16 => format!("wide({name}[{index}])"),
+        }
+    }
+
+    /// The statement that writes an element.
+    pub fn write(&self, id: BufferId, name: &str, index: &str, value: &str) -> String {
+        match self.storage(id) {
+            Storage::F32 => format!("{name}[{index}] = {value};"),
+            Storage::Bf16 => format!("put({name} + {index}, {value});"),
         }
     }
 

@@ -1,5 +1,5 @@
-//! What every module of kernels begins with: loads and stores of several elements, reductions,
-//! random numbers. No CUDA header is needed.
+//! What every module of kernels begins with: loads and stores of several elements, single or bfloat16,
+//! reductions, random numbers. No CUDA header is needed.
 
 /// CUDA C++ in front of the kernels of a module.
 pub const PRELUDE: &str = r#"// Several elements that lie together, as few accesses.
@@ -18,6 +18,54 @@ static __device__ __forceinline__ void store(float *p, const float (&v)[2]) {
 }
 static __device__ __forceinline__ void store(float *p, const float (&v)[4]) {
   *(float4 *)p = make_float4(v[0], v[1], v[2], v[3]);
+}
+
+// bfloat16, the upper half of single precision: read as the number it is; rounded to nearest, ties to even,
+// when written, where a NaN stays one.
+struct bf16 { unsigned short bits; };
+static __device__ __forceinline__ float wide(const bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
+static __device__ __forceinline__ unsigned rounded(float x) {
+  const unsigned bits = __float_as_uint(x);
+  return x != x ? bits >> 16 | 0x40u : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+}
+static __device__ __forceinline__ unsigned packed(float low, float high) {
+  return rounded(low) | rounded(high) << 16;
+}
+static __device__ __forceinline__ float low(unsigned t) { return __uint_as_float(t << 16); }
+static __device__ __forceinline__ float high(unsigned t) { return __uint_as_float(t & 0xffff0000u); }
+static __device__ __forceinline__ void put(bf16 *p, float x) { p->bits = (unsigned short)rounded(x); }
+static __device__ __forceinline__ void load(float (&v)[1], const bf16 *p) { v[0] = wide(*p); }
+static __device__ __forceinline__ void load(float (&v)[2], const bf16 *p) {
+  const unsigned t = *(const unsigned *)p;
+  v[0] = low(t); v[1] = high(t);
+}
+static __device__ __forceinline__ void load(float (&v)[4], const bf16 *p) {
+  const uint2 t = *(const uint2 *)p;
+  v[0] = low(t.x); v[1] = high(t.x); v[2] = low(t.y); v[3] = high(t.y);
+}
+static __device__ __forceinline__ void load(float (&v)[8], const bf16 *p) {
+  const uint4 t = *(const uint4 *)p;
+  v[0] = low(t.x); v[1] = high(t.x); v[2] = low(t.y); v[3] = high(t.y);
+  v[4] = low(t.z); v[5] = high(t.z); v[6] = low(t.w); v[7] = high(t.w);
+}
+static __device__ __forceinline__ void load(float (&v)[8], const float *p) {
+  const float4 t = *(const float4 *)p, u = *(const float4 *)(p + 4);
+  v[0] = t.x; v[1] = t.y; v[2] = t.z; v[3] = t.w;
+  v[4] = u.x; v[5] = u.y; v[6] = u.z; v[7] = u.w;
+}
+static __device__ __forceinline__ void store(bf16 *p, const float (&v)[1]) { put(p, v[0]); }
+static __device__ __forceinline__ void store(bf16 *p, const float (&v)[2]) {
+  *(unsigned *)p = packed(v[0], v[1]);
+}
+static __device__ __forceinline__ void store(bf16 *p, const float (&v)[4]) {
+  *(uint2 *)p = make_uint2(packed(v[0], v[1]), packed(v[2], v[3]));
+}
+static __device__ __forceinline__ void store(bf16 *p, const float (&v)[8]) {
+  *(uint4 *)p = make_uint4(packed(v[0], v[1]), packed(v[2], v[3]), packed(v[4], v[5]), packed(v[6], v[7]));
+}
+static __device__ __forceinline__ void store(float *p, const float (&v)[8]) {
+  *(float4 *)p = make_float4(v[0], v[1], v[2], v[3]);
+  *(float4 *)(p + 4) = make_float4(v[4], v[5], v[6], v[7]);
 }
 
 // The greater; a NaN once met stays.

@@ -31,14 +31,14 @@ pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSo
   const Index a0 = {a0}, b0 = {b0}, c0 = {c0};
   float sum = 0.0f;
   for (Index first = 0; first < {ks}; first += {TILE}) {{
-    left[y][x] = row < {ms} && first + x < {ks} ? a[a0 + row * {am} + (first + x) * {ak}] : 0.0f;
-    right[y][x] = first + y < {ks} && column < {ns} ? b[b0 + (first + y) * {bk} + column * {bn}] : 0.0f;
+    left[y][x] = row < {ms} && first + x < {ks} ? {left} : 0.0f;
+    right[y][x] = first + y < {ks} && column < {ns} ? {right} : 0.0f;
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < {TILE}; i++) sum += left[y][i] * right[i][x];
     __syncthreads();
   }}
-  if (row < {ms} && column < {ns}) c[c0 + row * {cm} + column * {cn}] = sum;
+  if (row < {ms} && column < {ns}) {result}
 "#,
         tiles = down * across,
         a0 = offset(&|l| l.a, gemm.offset[0]),
@@ -47,12 +47,22 @@ pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSo
         ms = m.size,
         ns = n.size,
         ks = k.size,
-        am = m.a,
-        ak = k.a,
-        bk = k.b,
-        bn = n.b,
-        cm = m.c,
-        cn = n.c,
+        left = about.read(
+            a,
+            "a",
+            &format!("a0 + row * {} + (first + x) * {}", m.a, k.a)
+        ),
+        right = about.read(
+            b,
+            "b",
+            &format!("b0 + (first + y) * {} + column * {}", k.b, n.b)
+        ),
+        result = about.write(
+            c,
+            "c",
+            &format!("c0 + row * {} + column * {}", m.c, n.c),
+            "sum"
+        ),
     );
     let launch = Launch {
         kind: "product",
@@ -64,14 +74,17 @@ pub fn product(gemm: &Gemm, [a, b, c]: [BufferId; 3], about: &About) -> KernelSo
     };
     let parameters = [
         (
-            "const float *__restrict__ a".to_string(),
+            format!("const {} *__restrict__ a", about.type_of(a)),
             Argument::Buffer(a),
         ),
         (
-            "const float *__restrict__ b".to_string(),
+            format!("const {} *__restrict__ b", about.type_of(b)),
             Argument::Buffer(b),
         ),
-        ("float *__restrict__ c".to_string(), Argument::Buffer(c)),
+        (
+            format!("{} *__restrict__ c", about.type_of(c)),
+            Argument::Buffer(c),
+        ),
     ];
     about.source(&launch, &parameters, &body, about.bytes)
 }

@@ -25,7 +25,7 @@ pub fn print(kernel: &RowKernel, about: &About) -> Kernels {
         return cut(kernel, &reductions, about);
     }
     let analysis = Analysis::new(kernel, false);
-    let shape = Shape::new(kernel, &analysis);
+    let shape = Shape::new(kernel, &analysis, about);
     let mut printer = Printer::new(kernel, &analysis, &shape, about);
     let mut parts = vec![];
     let mut scratch = 0;
@@ -75,7 +75,7 @@ fn unflattened(kernel: &RowKernel) -> RowKernel {
 
 /// Few rows, each so long that many blocks reduce it: one kernel for segments, one for the rest.
 fn cut(kernel: &RowKernel, analysis: &Analysis, about: &About) -> Kernels {
-    let shape = Shape::cut(kernel);
+    let shape = Shape::cut(kernel, about);
     let mut first = Printer::new(kernel, analysis, &shape, about);
     let mut rest = RowKernel {
         rows: kernel.rows,
@@ -128,7 +128,7 @@ fn cut(kernel: &RowKernel, analysis: &Analysis, about: &About) -> Kernels {
     rest.stores.iter_mut().for_each(|s| s.value += moved);
     let first = first.finish();
     let analysis = Analysis::new(&rest, false);
-    let shape = Shape::new(&rest, &analysis);
+    let shape = Shape::new(&rest, &analysis, about);
     let mut second = Printer::new(&rest, &analysis, &shape, about);
     // A sum over the columns of what is one number a row counts the columns of the whole kernel.
     second.width = kernel.cols;

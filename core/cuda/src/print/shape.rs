@@ -3,7 +3,8 @@
 //! Owns: teams, vectors, loops, partial results. Must not know: the text of a kernel.
 
 use super::analysis::{is_element, Analysis};
-use ablate_compiler::program::{Instr, RowKernel, TileAccess};
+use super::About;
+use ablate_compiler::program::{BufferId, Instr, RowKernel, Span, Storage, TileAccess};
 
 /// Threads of a block where nothing asks for another number.
 const BLOCK: usize = 256;
@@ -58,24 +59,31 @@ pub fn is_vector(access: &TileAccess, cols: usize, vector: usize) -> bool {
         && access.rows.iter().all(|a| a.size == 1 || whole(a.stride))
 }
 
-fn vector(kernel: &RowKernel) -> usize {
+/// Neighbouring columns that a thread takes at once: eight where all that is one number a row and column
+/// is stored in half a word, at most four where some of it is not.
+fn vector(kernel: &RowKernel, about: &About) -> usize {
     let loads = || {
-        kernel
-            .instrs
-            .iter()
-            .enumerate()
-            .filter_map(|(id, i)| match i {
-                Instr::Load { access, .. } if is_element(kernel, id) => Some(access),
-                _ => None,
-            })
+        let instrs = kernel.instrs.iter().enumerate();
+        instrs.filter_map(|(id, i)| match i {
+            Instr::Load { access, buffer } if is_element(kernel, id) => Some((id, access, *buffer)),
+            _ => None,
+        })
     };
     let stores = kernel.stores.iter().any(|s| s.full);
     let fits = |v: &usize| {
         kernel.cols.is_multiple_of(*v)
-            && (loads().any(|a| is_vector(a, kernel.cols, *v))
+            && (loads().any(|(_, a, _)| is_vector(a, kernel.cols, *v))
                 || loads().next().is_none() && stores)
     };
-    [4, 2].into_iter().find(fits).unwrap_or(1)
+    let single = |b: BufferId| about.storage(b) == Storage::F32;
+    let whole = loads().filter(|(id, ..)| kernel.spans[*id] == Span::Full);
+    let read = whole.map(|(_, _, buffer)| buffer);
+    let written = kernel.stores.iter().filter(|s| s.full).map(|s| s.buffer);
+    let mut touched = read.chain(written).peekable();
+    let halves = touched.peek().is_some() && !touched.any(single);
+    let most = if halves { 8 } else { 4 };
+    let widths = [8, 4, 2].into_iter().filter(|v| *v <= most);
+    widths.into_iter().find(fits).unwrap_or(1)
 }
 
 /// True for a kernel whose rows can be cut: it reduces what depends on no other reduction, and then
@@ -91,8 +99,8 @@ pub fn can_cut(kernel: &RowKernel, analysis: &Analysis) -> bool {
 
 impl Shape {
     /// The shape of a kernel whose rows are cut.
-    pub fn cut(kernel: &RowKernel) -> Shape {
-        let vector = vector(kernel);
+    pub fn cut(kernel: &RowKernel, about: &About) -> Shape {
+        let vector = vector(kernel, about);
         let segments = kernel.cols.div_ceil(LONG / 2).min(1024);
         let segment = kernel.cols.div_ceil(segments).next_multiple_of(vector);
         Shape {
@@ -108,13 +116,13 @@ impl Shape {
     }
 
     /// The shape of a kernel.
-    pub fn new(kernel: &RowKernel, analysis: &Analysis) -> Shape {
+    pub fn new(kernel: &RowKernel, analysis: &Analysis, about: &About) -> Shape {
         let reduces = kernel.instrs.iter().enumerate().any(|(id, i)| {
             matches!(i, Instr::Reduce(_, x) if is_element(kernel, *x)) && analysis.live[id]
         });
         let mut shape = match reduces {
-            true => Shape::reducing(kernel, analysis),
-            false => Shape::independent(kernel),
+            true => Shape::reducing(kernel, analysis, vector(kernel, about)),
+            false => Shape::independent(kernel, vector(kernel, about)),
         };
         shape.row_teams = kernel.rows;
         if !kernel.accumulates.is_empty() {
@@ -135,8 +143,7 @@ impl Shape {
     }
 
     /// Threads of a row exchange nothing: rows can be cut anywhere.
-    fn independent(kernel: &RowKernel) -> Shape {
-        let vector = vector(kernel);
+    fn independent(kernel: &RowKernel, vector: usize) -> Shape {
         let vectors = kernel.cols.div_ceil(vector);
         let lanes = vectors.next_power_of_two().min(BLOCK);
         // One number a row must not be written by one segment while another still reads it.
@@ -162,8 +169,7 @@ impl Shape {
     }
 
     /// Threads of a row reduce together.
-    fn reducing(kernel: &RowKernel, analysis: &Analysis) -> Shape {
-        let vector = vector(kernel);
+    fn reducing(kernel: &RowKernel, analysis: &Analysis, vector: usize) -> Shape {
         let vectors = kernel.cols.div_ceil(vector);
         let waiting = (0..kernel.instrs.len()).filter(|id| analysis.waits(*id));
         let held = waiting.count() + kernel.accumulates.iter().filter(|a| a.full).count();
@@ -184,7 +190,7 @@ impl Shape {
             return shape(lanes, BLOCK, Some(items));
         }
         // A block. Of the 65536 registers of a multiprocessor some forty a thread are for the rest.
-        for elements in [4, 8, MOST_HELD] {
+        for elements in [4, 8, MOST_HELD].into_iter().filter(|e| *e >= vector) {
             let items = elements / vector;
             let threads = vectors.div_ceil(items).next_multiple_of(32);
             let room = (65536 / threads.max(256)).saturating_sub(40).min(128);

@@ -19,6 +19,7 @@ pub struct Sizes {
 }
 
 /// Small and even, as real sizes are.
+#[allow(dead_code)] // not of every test file
 pub const EVEN: Sizes = Sizes {
     batch: 3,
     seq: 12,
@@ -37,6 +38,30 @@ pub const ODD: Sizes = Sizes {
     hidden: 15,
     heads: 3,
     intermediate: 21,
+    layers: 1,
+};
+
+/// Large enough that activations are stored rounded in programs that may.
+#[allow(dead_code)] // not of every test file
+pub const LARGE: Sizes = Sizes {
+    batch: 4,
+    seq: 24,
+    vocab: 96,
+    hidden: 48,
+    heads: 3,
+    intermediate: 96,
+    layers: 2,
+};
+
+/// The same, and nothing a multiple of four but the batch.
+#[allow(dead_code)] // not of every test file
+pub const LARGE_ODD: Sizes = Sizes {
+    batch: 4,
+    seq: 31,
+    vocab: 131,
+    hidden: 39,
+    heads: 3,
+    intermediate: 77,
     layers: 1,
 };
 

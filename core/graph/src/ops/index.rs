@@ -1,6 +1,6 @@
 //! Look-ups by one-hot contraction: `Mul` of a one-hot matrix with the table, then `SumReduce`.
 
-use crate::error::Result;
+use crate::error::{GraphError, Result};
 use crate::graph::Graph;
 use crate::tensor::Tensor;
 use crate::view::MAX_RANK;
@@ -34,6 +34,57 @@ impl Graph {
         self.look_up("gather_or_zero", table, index, 1)
     }
 
+    /// From now on [`Graph::gather`] of these very tensors gives `result`: for rows that are made
+    /// without the rest of the table. Table, index and result are whole, not views of something larger
+    /// (the result may be a cut); `result` is `[.., width]` in the shape of the index.
+    ///
+    /// # Errors
+    /// Also [`GraphError::NotWhole`] for a table or an index that is a view.
+    pub fn know_rows(&mut self, table: &Tensor, index: &Tensor, result: &Tensor) -> Result<()> {
+        let op = "know_rows";
+        for t in [table, index, result] {
+            self.own(op, t)?;
+        }
+        let shape: Vec<usize> = index.shape().into_iter().chain([table.size(1)]).collect();
+        if table.rank() != 2 || result.shape() != shape {
+            return Err(self.shape_error(
+                op,
+                &[table, index, result],
+                "wants a table [rows, width], an index [..], a result [.., width]",
+            ));
+        }
+        for t in [table, index] {
+            if !t.view.is_plain() {
+                return Err(GraphError::NotWhole {
+                    op,
+                    shape: t.shape(),
+                    scope: self.scope(),
+                });
+            }
+        }
+        let key = (table.node(), index.node());
+        self.known_rows.insert(key, (result.clone(), false));
+        Ok(())
+    }
+
+    /// Whether rows that were made known by [`Graph::know_rows`] have been looked up since.
+    pub fn asked_rows(&self, table: &Tensor, index: &Tensor) -> bool {
+        let known = self.known_rows.get(&(table.node(), index.node()));
+        known.is_some_and(|(_, asked)| *asked)
+    }
+
+    fn known(&mut self, table: &Tensor, index: &Tensor) -> Option<Tensor> {
+        let key = (table.node(), index.node());
+        let (known, asked) = self.known_rows.get_mut(&key)?;
+        let mut shape = index.shape();
+        shape.push(table.size(1));
+        if !table.view.is_plain() || !index.view.is_plain() || known.shape() != shape {
+            return None;
+        }
+        *asked = true;
+        Some(known.clone())
+    }
+
     /// Rows of a table; the index may be up to `beyond` past it.
     fn look_up(
         &mut self,
@@ -49,6 +100,9 @@ impl Graph {
         }
         let (rows, width) = (table.size(0), table.size(1));
         self.bounded(op, index, rows + beyond)?;
+        if let Some(known) = self.known(table, index) {
+            return Ok(known);
+        }
         let rank = index.rank();
         if rank + 2 > MAX_RANK {
             let shape: Vec<usize> = index.shape().into_iter().chain([width]).collect();

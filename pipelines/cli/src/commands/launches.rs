@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use ablate_cuda::listing::roofline::{Cost, DataSheet, DEVICES};
-use ablate_cuda::listing::{Launched, Listing, Product};
+use ablate_cuda::listing::{Launched, Product};
 use ablate_cuda::print::PRELUDE;
 use ablate_cuda::{nvrtc_version, usage, CudaError, Precision, Usage};
-use ablate_experiment::show_graph::Launches;
+use ablate_experiment::show_graph::{Launches, Listings};
 use ablate_experiment::ExperimentError;
 
 use crate::table;
@@ -33,12 +33,12 @@ pub fn all(launches: &Launches, graph: &str) -> String {
     text += &kernel_table(&listing.kernels, &registers);
     text += &format!("{}\n\n", registers.said);
     if !listing.products.is_empty() {
-        text +=
-            "Matrix products are calls of cuBLAS: column-major, all matrices in f32 in memory.\n";
-        text += &product_table(&listing.products);
+        text += "Matrix products are calls of cuBLAS: column-major; types are those in memory, of the operands and \
+                 the result.\n";
+        text += &product_table(&listing.products, launches.precision);
         text.push('\n');
     }
-    text += &step(&launches.step);
+    text += &step(&launches.step, launches.precision);
     text += &format!("\nSource. Every kernel needs this in front of it:\n\n{PRELUDE}");
     for launched in &listing.kernels {
         text += &format!("\n{}", launched.kernel.body);
@@ -160,16 +160,23 @@ fn kernel_table(kernels: &[Launched], registers: &Registers) -> String {
     render(&header, &rows)
 }
 
-fn product_table(products: &[Product]) -> String {
+/// Precisions in which products of a program of this one can be computed.
+fn precisions(program: Precision) -> impl Iterator<Item = (Precision, &'static str)> {
+    let is_rounded = |p: Precision| p == Precision::Bf16;
+    let fits = move |(p, _): &(Precision, _)| is_rounded(*p) == is_rounded(program);
+    PRECISIONS.into_iter().filter(fits)
+}
+
+fn product_table(products: &[Product], program: Precision) -> String {
     let mut header: Vec<String> = [
-        "products", "calls", "m", "n", "k", "op", "ld", "batch", "strides",
+        "products", "calls", "m", "n", "k", "op", "types", "ld", "batch", "strides",
     ]
     .map(str::to_owned)
     .to_vec();
     header.extend(["moved, kB", "MFLOP"].map(str::to_owned));
     for device in &DEVICES {
         let name = short(device);
-        header.extend(PRECISIONS.map(|(_, precision)| format!("{name} {precision}, us")));
+        header.extend(precisions(program).map(|(_, p)| format!("{name} {p}, us")));
     }
     header.push("first place".to_owned());
     let row = |found: &Product| {
@@ -178,6 +185,7 @@ fn product_table(products: &[Product]) -> String {
         let mut row = vec![found.products.to_string(), found.launches.to_string()];
         row.extend(product.sizes.map(|size| size.to_string()));
         row.push(product.transposed.map(op).iter().collect());
+        row.push(list(&product.types()));
         row.push(list(&product.leading));
         row.push(product.batch.to_string());
         row.push(match product.batch {
@@ -186,7 +194,7 @@ fn product_table(products: &[Product]) -> String {
         });
         row.extend(amounts(&found.cost));
         for device in &DEVICES {
-            row.extend(PRECISIONS.map(|(p, _)| microseconds(device, &found.cost, p)));
+            row.extend(precisions(program).map(|(p, _)| microseconds(device, &found.cost, p)));
         }
         row.push(found.scope.to_string());
         row
@@ -195,8 +203,8 @@ fn product_table(products: &[Product]) -> String {
     render(&header, &rows)
 }
 
-/// The estimate of a whole step.
-fn step(parts: &[(&'static str, usize, Listing)]) -> String {
+/// The estimate of a whole step; launches are counted in the recipe's precision.
+fn step(parts: &[(&'static str, usize, Listings)], precision: Precision) -> String {
     let mut header: Vec<String> = ["a step runs", "times", "kernels", "cuBLAS", "copies"]
         .map(str::to_owned)
         .to_vec();
@@ -216,15 +224,16 @@ fn step(parts: &[(&'static str, usize, Listing)]) -> String {
     let mut rows = vec![];
     let mut launches = [0; 3];
     let mut seconds = vec![0.0; DEVICES.len() * PRECISIONS.len()];
-    for (name, times, listing) in parts {
+    for (name, times, listings) in parts {
         let mut row = vec![(*name).to_owned(), times.to_string()];
-        for (sum, count) in launches.iter_mut().zip(listing.launches()) {
+        let counted = listings.of(precision).launches();
+        for (sum, count) in launches.iter_mut().zip(counted) {
             *sum += count * times;
             row.push((count * times).to_string());
         }
         let of = DEVICES
             .iter()
-            .flat_map(|device| PRECISIONS.map(|(p, _)| listing.seconds(device, p)));
+            .flat_map(|device| PRECISIONS.map(|(p, _)| listings.of(p).seconds(device, p)));
         for (sum, once) in seconds.iter_mut().zip(of) {
             let time = once * *times as f64;
             *sum += time;
@@ -243,7 +252,7 @@ fn step(parts: &[(&'static str, usize, Listing)]) -> String {
 const ESTIMATE: &str = "\
 ESTIMATE FROM DATA SHEETS, NOT A MEASUREMENT. Each launch takes as long as its bytes at full memory bandwidth or
 its operations at full rate, whichever is longer. Launching costs nothing, and nothing is still in a cache. A
-real step takes longer. Columns are by the precision of matrix products.
+real step takes longer. Columns are by the precision of matrix products; in bf16 activations are stored so too.
 ";
 
 /// `A100` of `A100 SXM 40 GB`.

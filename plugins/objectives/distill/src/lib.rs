@@ -26,7 +26,8 @@ use ablate_mlm::head;
 use ablate_mlm::masking::{self, Masker, Masking};
 use ablate_sdk::abi::model_number;
 use ablate_sdk::{
-    Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Pretrained, Result, Setup, Tensor,
+    check, Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Pretrained, Result, Setup,
+    Tensor,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -101,18 +102,8 @@ impl Objective for Distill {
         };
         let training = Masker::new(&config.masking).map_err(inside)?;
         let evaluation = Masker::for_evaluation(&config.evaluation)?;
-        if !(config.weight >= 0.0 && config.weight.is_finite()) {
-            return Err(Error::Config(format!(
-                "`weight` is {}; it is a number from 0 on",
-                config.weight
-            )));
-        }
-        if !(config.temperature > 0.0 && config.temperature.is_finite()) {
-            return Err(Error::Config(format!(
-                "`temperature` is {}; it is a number above 0",
-                config.temperature
-            )));
-        }
+        check::not_negative("weight", config.weight)?;
+        check::positive("temperature", config.temperature)?;
         has_files(&config.teacher)?;
         Ok(Distill {
             config,

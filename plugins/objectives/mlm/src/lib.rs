@@ -23,7 +23,7 @@ pub mod select;
 pub mod span;
 pub mod words;
 
-use ablate_sdk::{Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Result, Tensor};
+use ablate_sdk::{check, Batch, Feature, Layout, Objective, ObjectiveGraph, Result, Tensor};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -113,12 +113,7 @@ impl Objective for Mlm {
     fn new(config: Config) -> Result<Self> {
         let training = Masker::new(&config.training())?;
         let evaluation = Masker::for_evaluation(&config.evaluation)?;
-        if !(config.weight >= 0.0 && config.weight.is_finite()) {
-            return Err(Error::Config(format!(
-                "`weight` is {}; it is a number from 0 on",
-                config.weight
-            )));
-        }
+        check::not_negative("weight", config.weight)?;
         Ok(Mlm {
             weight: config.weight,
             training,
@@ -169,6 +164,7 @@ ablate_sdk::plugin! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ablate_sdk::Error;
 
     fn refused(config: &str) -> String {
         match Mlm::new(serde_json::from_str(config).unwrap()) {

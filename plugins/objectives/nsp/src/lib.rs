@@ -6,7 +6,7 @@
 //! label 1 for a random second segment).
 
 use ablate_sdk::{
-    Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Result, Role, Tensor, IGNORED,
+    check, Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Result, Tensor, IGNORED,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -36,14 +36,8 @@ impl Objective for Nsp {
     type Config = Config;
 
     fn new(config: Config) -> Result<Self> {
-        if config.weight >= 0.0 && config.weight.is_finite() {
-            Ok(Nsp(config))
-        } else {
-            Err(Error::Config(format!(
-                "`weight` is {}; it is a number from 0 on",
-                config.weight
-            )))
-        }
+        check::not_negative("weight", config.weight)?;
+        Ok(Nsp(config))
     }
 
     fn weight(&self) -> f64 {
@@ -75,14 +69,7 @@ impl Objective for Nsp {
 
     fn build<'g>(&mut self, g: &ObjectiveGraph<'g>) -> Result<Tensor<'g>> {
         let _scope = g.scope("nsp")?;
-        let shape = [2, g.hidden_size()?];
-        let weight = g.parameter("cls.seq_relationship.weight", &shape, Role::Weight)?;
-        let bias = g.parameter("cls.seq_relationship.bias", &shape[..1], Role::Bias)?;
-        let logits = g.linear(g.pooled()?, weight, Some(bias))?;
-        let (values, weights) = (g.feature("labels.values")?, g.feature("labels.weights")?);
-        let correct = g.mul(g.correct(logits, values)?, weights)?;
-        g.metric("accuracy", g.sum_all(correct)?)?;
-        g.sum_all(g.cross_entropy(logits, values, Some(weights))?)
+        g.classify_sequences("cls.seq_relationship", "labels", 2)
     }
 }
 

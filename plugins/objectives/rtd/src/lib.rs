@@ -20,8 +20,8 @@
 
 use ablate_mlm::select::random_id;
 use ablate_sdk::{
-    Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Result, Role, Setup, Split, Tensor,
-    IGNORED,
+    check, Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Result, Role, Setup, Split,
+    Tensor, IGNORED,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -75,12 +75,7 @@ impl Objective for Rtd {
                 )));
             }
         }
-        if !(config.weight >= 0.0 && config.weight.is_finite()) {
-            return Err(Error::Config(format!(
-                "`weight` is {}; it is a number from 0 on",
-                config.weight
-            )));
-        }
+        check::not_negative("weight", config.weight)?;
         Ok(Rtd(config))
     }
 

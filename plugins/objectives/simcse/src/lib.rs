@@ -26,7 +26,8 @@
 
 use ablate_sdk::abi::model_number;
 use ablate_sdk::{
-    Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Result, Role, Setup, Tensor, IGNORED,
+    check, Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Result, Role, Setup, Tensor,
+    IGNORED,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -100,18 +101,8 @@ impl Objective for SimCse {
     type Config = Config;
 
     fn new(config: Config) -> Result<Self> {
-        if !(config.weight >= 0.0 && config.weight.is_finite()) {
-            return Err(Error::Config(format!(
-                "`weight` is {}; it is a number from 0 on",
-                config.weight
-            )));
-        }
-        if !(config.temperature > 0.0 && config.temperature.is_finite()) {
-            return Err(Error::Config(format!(
-                "`temperature` is {}; it is a number above 0",
-                config.temperature
-            )));
-        }
+        check::not_negative("weight", config.weight)?;
+        check::positive("temperature", config.temperature)?;
         Ok(SimCse {
             projection: config.projection.unwrap_or(config.pooling == Pooling::Cls),
             config,

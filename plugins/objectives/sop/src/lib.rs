@@ -12,7 +12,7 @@
 //! the head; label 1 for swapped segments); Hugging Face's `AlbertSOPHead` (parameter names).
 
 use ablate_sdk::{
-    Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Result, Role, Tensor, IGNORED,
+    check, Batch, Error, Feature, Layout, Objective, ObjectiveGraph, Result, Tensor, IGNORED,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -42,14 +42,8 @@ impl Objective for Sop {
     type Config = Config;
 
     fn new(config: Config) -> Result<Self> {
-        if config.weight >= 0.0 && config.weight.is_finite() {
-            Ok(Sop(config))
-        } else {
-            Err(Error::Config(format!(
-                "`weight` is {}; it is a number from 0 on",
-                config.weight
-            )))
-        }
+        check::not_negative("weight", config.weight)?;
+        Ok(Sop(config))
     }
 
     fn weight(&self) -> f64 {
@@ -82,15 +76,7 @@ impl Objective for Sop {
 
     fn build<'g>(&mut self, g: &ObjectiveGraph<'g>) -> Result<Tensor<'g>> {
         let _scope = g.scope("sop")?;
-        let shape = [2, g.hidden_size()?];
-        let head = "sop_classifier.classifier";
-        let weight = g.parameter(&format!("{head}.weight"), &shape, Role::Weight)?;
-        let bias = g.parameter(&format!("{head}.bias"), &shape[..1], Role::Bias)?;
-        let logits = g.linear(g.pooled()?, weight, Some(bias))?;
-        let (values, weights) = (g.feature("labels.values")?, g.feature("labels.weights")?);
-        let correct = g.mul(g.correct(logits, values)?, weights)?;
-        g.metric("accuracy", g.sum_all(correct)?)?;
-        g.sum_all(g.cross_entropy(logits, values, Some(weights))?)
+        g.classify_sequences("sop_classifier.classifier", "labels", 2)
     }
 }
 

@@ -6,8 +6,9 @@
 
 use ablate_bench::{Configuration, SyntheticBatches};
 use ablate_bert::BertConfig;
-use ablate_compiler::compile;
+use ablate_compiler::compile_with;
 use ablate_cuda::print::{print, KernelSource};
+use ablate_cuda::Precision;
 use ablate_graph::ir::Phase;
 use ablate_graph::Graph;
 use ablate_host::{Kind, Registry};
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where kernels come from, beside the example pipelines: published sizes of BERT, with rows of so many
-/// tokens. One layer is as good as many.
+/// tokens, in single precision and with activations stored as bfloat16. One layer is as good as many.
 const SIZES: [(&str, usize); 3] = [("base", 128), ("base", 512), ("large", 512)];
 
 /// Entries of the vocabulary of `datasets/sample.yaml`; an end-to-end test sees it in the quickstart.
@@ -44,8 +45,11 @@ pub fn kernels() -> BTreeMap<String, KernelSource> {
             }
         }
     }
-    for (size, seq) in SIZES {
-        found.trial(&Trial::sized(size, seq));
+    // What both precisions have is named by the first.
+    for precision in [Precision::F32, Precision::Bf16] {
+        for (size, seq) in SIZES {
+            found.trial(&Trial::sized(size, seq, precision));
+        }
     }
     found.kernels
 }
@@ -91,6 +95,7 @@ struct Trial {
     clip_norm: Option<f64>,
     accumulates: bool,
     packed: bool,
+    precision: Precision,
 }
 
 impl Trial {
@@ -128,11 +133,15 @@ impl Trial {
             clip_norm: recipe.train.clip_norm,
             accumulates: recipe.train.accumulate > 1,
             packed: recipe.train.packed,
+            precision: match recipe.precision {
+                ablate_recipe::Precision::Bf16 => Precision::Bf16,
+                _ => Precision::F32,
+            },
         }
     }
 
     /// As `ablate bench --size` measures it, with one layer.
-    fn sized(size: &str, seq: usize) -> Trial {
+    fn sized(size: &str, seq: usize, precision: Precision) -> Trial {
         let batches = Configuration {
             seq,
             layers: 1,
@@ -147,6 +156,7 @@ impl Trial {
             clip_norm: Some(1.0),
             accumulates: false,
             packed: false,
+            precision,
         }
     }
 
@@ -204,24 +214,31 @@ impl Found {
             return;
         }
         for graph in trial.graphs() {
-            let program = compile(&graph.lower().expect("lowers")).expect("compiles");
+            let lowered = graph.lower().expect("lowers");
+            let program = compile_with(&lowered, trial.precision).expect("compiles");
             for kernel in print(&program).kernels() {
                 // Equal names are equal kernels.
                 if self.entries.insert(kernel.entry.clone()) {
-                    self.kernels.insert(self.name(kernel), kernel.clone());
+                    let name = self.name(kernel, trial.precision);
+                    self.kernels.insert(name, kernel.clone());
                 }
             }
         }
     }
 
-    /// Kind, size and the first place where it was met, whatever its layer; a number where that is taken.
-    fn name(&self, kernel: &KernelSource) -> String {
+    /// Kind, size and the first place where it was met, whatever its layer, behind the precision if that is not
+    /// single; a number where that is taken.
+    fn name(&self, kernel: &KernelSource, precision: Precision) -> String {
         let phase = match kernel.phase {
             Phase::Forward => "forward",
             Phase::Backward => "backward",
             Phase::Update => "update",
         };
-        let name = format!("{phase} {} {}", any_layer(&kernel.scope), kernel.name);
+        let place = any_layer(&kernel.scope);
+        let name = match precision {
+            Precision::Bf16 => format!("bf16 {phase} {place} {}", kernel.name),
+            _ => format!("{phase} {place} {}", kernel.name),
+        };
         let numbered = (2..).map(|i| format!("{name} #{i}"));
         std::iter::once(name.clone())
             .chain(numbered)

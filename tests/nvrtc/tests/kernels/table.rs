@@ -11,7 +11,8 @@ const HEAD: &str = "\
 # Every distinct kernel of pipelines/*.yaml and of some published sizes of BERT, as NVRTC compiles it:
 # threads of a block, bytes of static shared memory, registers of a thread for each architecture. No kernel
 # spills. The numbers are ceilings: a kernel may use less. A name is the phase, the first place in the model
-# where the kernel is met (* for any layer), its kind and its rows x columns.
+# where the kernel is met (* for any layer), its kind and its rows x columns; `bf16` is before those that only
+# programs with activations stored as bfloat16 have.
 ";
 
 /// One kernel.

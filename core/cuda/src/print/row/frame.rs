@@ -60,8 +60,8 @@ impl Printer<'_> {
             match self.kernel.instrs[id].clone() {
                 Instr::Constant(_) => {}
                 Instr::Load { buffer, access } => {
-                    let buffer = self.buffer(buffer);
-                    self.line(format!("const float v{id} = {buffer}[{}];", access.offset));
+                    let read = self.read(buffer, &access.offset.to_string());
+                    self.line(format!("const float v{id} = {read};"));
                 }
                 instr => {
                     let expression = self.expression(&instr);
@@ -268,8 +268,8 @@ impl Printer<'_> {
         }
         self.line("if (lane == 0) {");
         for store in stores {
-            let (buffer, value) = (self.buffer(store.buffer), self.value(store.value));
-            self.line(format!("{buffer}[row] = {value};"));
+            let (name, value) = (self.buffer(store.buffer), self.value(store.value));
+            self.line(self.about.write(store.buffer, &name, "row", &value));
         }
         self.line("}");
     }
@@ -282,13 +282,14 @@ impl Printer<'_> {
         };
         for (k, id) in self.buffers.iter().enumerate() {
             let constant = if written(id) { "" } else { "const " };
+            let kind = self.about.type_of(*id);
             let known = self.about.buffers.len();
             let argument = match id.checked_sub(known) {
                 None => Argument::Buffer(*id),
                 Some(scratch) => Argument::Scratch(scratch * size_of::<f32>()),
             };
             self.parameters
-                .push((format!("{constant}float *{restrict}b{k}"), argument));
+                .push((format!("{constant}{kind} *{restrict}b{k}"), argument));
         }
         for (k, name) in self.streams.iter().enumerate() {
             self.parameters

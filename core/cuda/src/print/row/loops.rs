@@ -171,9 +171,8 @@ impl Printer<'_> {
                     "(c + j)"
                 };
                 let at = place(&access.cols, column);
-                let buffer = self.buffer(buffer);
                 let guard = both(&Self::row_guard(&access, id), &at.guard);
-                let read = format!("{buffer}[{}]", sum(&[&format!("x{id}"), &at.offset]));
+                let read = self.read(buffer, &sum(&[&format!("x{id}"), &at.offset]));
                 match guard.is_empty() {
                     true => read,
                     false => format!("{guard} ? {read} : 0.0f"),

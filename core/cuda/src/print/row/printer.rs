@@ -87,6 +87,12 @@ impl<'a> Printer<'a> {
         format!("b{number}")
     }
 
+    /// An element of a buffer, which becomes a parameter.
+    pub(super) fn read(&mut self, id: BufferId, index: &str) -> String {
+        let name = self.buffer(id);
+        self.about.read(id, &name, index)
+    }
+
     pub(super) fn stream(&mut self, name: &str) -> String {
         let number = self.streams.iter().position(|s| s == name);
         let number = number.unwrap_or_else(|| {
@@ -241,9 +247,8 @@ impl<'a> Printer<'a> {
             match self.kernel.instrs[id].clone() {
                 Instr::Load { buffer, access } => {
                     self.row_start(id, &access);
-                    let buffer = self.buffer(buffer);
                     let guard = Self::row_guard(&access, id);
-                    let read = format!("{buffer}[x{id}]");
+                    let read = self.read(buffer, &format!("x{id}"));
                     let read = if guard.is_empty() {
                         read
                     } else {

@@ -23,9 +23,13 @@ struct Call {
     null_b: bool,
     stride_c: i64,
     batch: i32,
-    a_type: Type,
+    /// Of both operands and the result.
+    types: [Type; 3],
     compute: Compute,
 }
+
+const F32: Type = Type::CUDA_R_32F;
+const BF16: Type = Type::CUDA_R_16BF;
 
 const GOOD: Call = Call {
     m: 4,
@@ -39,7 +43,7 @@ const GOOD: Call = Call {
     null_b: false,
     stride_c: 16,
     batch: 2,
-    a_type: Type::CUDA_R_32F,
+    types: [F32; 3],
     compute: Compute::CUBLAS_COMPUTE_32F,
 };
 
@@ -59,7 +63,7 @@ fn status(d: &Device, blas: &Blas, call: Call) -> cublasStatus_t {
         if call.null_b { 0 } else { pb },
         if call.c_is_a { pa } else { pc },
     );
-    let f32_ = Type::CUDA_R_32F;
+    let [a_type, b_type, c_type] = call.types;
     let done = unsafe {
         gemm_strided_batched_ex(
             blas.0,
@@ -70,16 +74,16 @@ fn status(d: &Device, blas: &Blas, call: Call) -> cublasStatus_t {
             call.k,
             (&raw const one).cast(),
             (pa + call.a_offset) as _,
-            call.a_type,
+            a_type,
             call.lda,
             16,
             pb as _,
-            f32_,
+            b_type,
             call.ldb,
             16,
             (&raw const zero).cast(),
             pc as _,
-            f32_,
+            c_type,
             call.ldc,
             call.stride_c,
             call.batch,
@@ -97,10 +101,9 @@ fn wrong_arguments_get_the_librarys_status_and_a_reason() {
         let blas = Blas::new(d);
         let invalid = cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE;
         let unsupported = cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED;
-        assert_eq!(
-            status(d, &blas, GOOD),
-            cublasStatus_t::CUBLAS_STATUS_SUCCESS
-        );
+        let success = cublasStatus_t::CUBLAS_STATUS_SUCCESS;
+        let types = |types| Call { types, ..GOOD };
+        assert_eq!(status(d, &blas, GOOD), success);
         for (call, expected) in [
             (Call { lda: 3, ..GOOD }, invalid),
             (Call { ldb: 3, ..GOOD }, invalid),
@@ -134,10 +137,17 @@ fn wrong_arguments_get_the_librarys_status_and_a_reason() {
                 },
                 invalid,
             ),
+            // Of bfloat16, both operands or none, and the result only with them; rounding on the way is
+            // for what is f32 throughout.
+            (types([BF16, BF16, F32]), success),
+            (types([BF16, BF16, BF16]), success),
+            (types([BF16, F32, F32]), unsupported),
+            (types([F32, BF16, F32]), unsupported),
+            (types([F32, F32, BF16]), unsupported),
             (
                 Call {
-                    a_type: Type::CUDA_R_16BF,
-                    ..GOOD
+                    compute: Compute::CUBLAS_COMPUTE_32F_FAST_16BF,
+                    ..types([BF16, BF16, F32])
                 },
                 unsupported,
             ),
