@@ -45,6 +45,15 @@ pub struct Formats {
     pub operands_alike: bool,
 }
 
+impl Formats {
+    /// Whether programs have groups of steps that may run block by block, for which the backward makes
+    /// large values again. Products of rounded operands by a library run step by step, and there what is
+    /// made again would be stored again.
+    fn has_groups(self) -> bool {
+        self.activations == Storage::F32 || !self.operands_alike
+    }
+}
+
 impl From<Storage> for Formats {
     /// Activations in this storage, operands in any.
     fn from(activations: Storage) -> Self {
@@ -99,7 +108,7 @@ pub fn compile_for(lowered: &Lowered, abilities: Abilities) -> Result<Program, C
     ir.verify("contraction")?;
     passes::spread::run(&mut ir);
     ir.verify("spread")?;
-    if formats.activations == Storage::F32 {
+    if formats.has_groups() {
         passes::large::run(&mut ir);
         ir.verify("large")?;
     }

@@ -278,8 +278,15 @@ pub struct Local {
     pub buffer: BufferId,
     /// Elements of a block: block `i` is elements `i * len..(i + 1) * len` of the buffer.
     pub len: usize,
-    /// First element in the memory of a block ([`Group::local_len`]).
+    /// First 32-bit word in the memory of a block ([`Group::local_len`]).
     pub offset: usize,
+}
+
+impl Local {
+    /// 32-bit words that a block's part takes.
+    pub fn words(&self, buffers: &[Buffer]) -> usize {
+        (self.len * buffers[self.buffer].storage.bytes()).div_ceil(4)
+    }
 }
 
 /// Neighbouring steps that may run block by block: all of them for block 0, then all for block 1, in
@@ -296,7 +303,7 @@ pub struct Group {
     pub blocks: usize,
     /// Buffers of which one block's part is needed at a time.
     pub locals: Vec<Local>,
-    /// Elements that hold the locals of one block.
+    /// 32-bit words that hold the locals of one block.
     pub local_len: usize,
 }
 
@@ -313,7 +320,7 @@ pub struct Program {
     pub arena_len: usize,
     /// What may run block by block, in order of the steps.
     pub groups: Vec<Group>,
-    /// Elements of the arena that are used when all groups run block by block with their locals
+    /// 32-bit words of the arena that are used when all groups run block by block with their locals
     /// elsewhere.
     pub arena_len_in_blocks: usize,
 }

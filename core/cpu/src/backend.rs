@@ -32,7 +32,7 @@ pub enum Precision {
     /// processors with AMX; slower than single precision on others.
     F32Split,
     /// Of operands rounded to bfloat16, with single-precision products and sums. Activations between
-    /// products are stored as bfloat16, see [`ablate_compiler::passes::storage`], except with AMX.
+    /// products are stored as bfloat16, see [`ablate_compiler::passes::storage`].
     Bf16,
 }
 
@@ -218,6 +218,22 @@ pub(crate) struct Loaded {
     times: Vec<KernelTime>,
 }
 
+impl Loaded {
+    /// The buffers of a product of bfloat16 numbers: left operand, right operand and result.
+    pub(crate) fn operands(
+        &self,
+        [a, b, c]: [usize; 3],
+        exchanged: bool,
+        pointers: &[Shared],
+    ) -> matmul_bf16::Buffers {
+        let ids = if exchanged { [b, a, c] } else { [a, b, c] };
+        matmul_bf16::Buffers {
+            start: ids.map(|id| pointers[id]),
+            half: ids.map(|id| self.program.buffers[id].storage == Storage::Bf16),
+        }
+    }
+}
+
 struct CpuSession {
     pool: Arc<Pool>,
     isa: Isa,
@@ -325,8 +341,7 @@ impl CpuSession {
 
 impl Session for CpuSession {
     fn load(&mut self, graph: Graph) -> Result<ProgramId, BackendError> {
-        // Operands that are packed before are read in single precision.
-        let activations = match self.bf16 && self.method.is_none() {
+        let activations = match self.bf16 {
             true => Storage::Bf16,
             false => Storage::F32,
         };
@@ -371,10 +386,11 @@ impl Session for CpuSession {
                 Kernel::Row(kernel) => {
                     Plan::Row(Box::new(RowPlan::new(kernel, &program.buffers)), None)
                 }
-                Kernel::Gemm { gemm, .. } => match self.method {
+                Kernel::Gemm { gemm, c, .. } => match self.method {
                     Some(method) => {
+                        let half = program.buffers[*c].storage == Storage::Bf16;
                         let (cut, exchanged) =
-                            matmul_packed::Cut::new(method, gemm, self.isa, threads);
+                            matmul_packed::Cut::new(method, gemm, half, self.isa, threads);
                         Plan::GemmPacked(cut, exchanged)
                     }
                     None if self.bf16 => {
@@ -633,7 +649,6 @@ fn needed_states(program: &Program) -> Vec<String> {
 unsafe fn steps(run: &blocks::Run, cx: &Context, mut times: Option<&mut [KernelTime]>) {
     let at = |id: usize| cx.buffers[id];
     let loaded = run.loaded;
-    let half = |id: usize| loaded.program.buffers[id].storage == Storage::Bf16;
     let mut groups = match loaded.blocks {
         Some(_) => loaded.program.groups.iter().peekable(),
         None => [].iter().peekable(),
@@ -672,16 +687,11 @@ unsafe fn steps(run: &blocks::Run, cx: &Context, mut times: Option<&mut [KernelT
                             matmul::run(cx.pool, cx.isa, cx.scratch, (gemm, *cut), buffers);
                         }
                         Plan::GemmBf16(cut, exchanged) => {
-                            let [left, right] = if *exchanged { [b, a] } else { [a, b] };
-                            let buffers = matmul_bf16::Buffers {
-                                start: [at(*left), at(*right), at(*c)],
-                                half: [half(*left), half(*right), half(*c)],
-                            };
+                            let buffers = loaded.operands([*a, *b, *c], *exchanged, cx.buffers);
                             matmul_bf16::run(cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers);
                         }
                         Plan::GemmPacked(cut, exchanged) => {
-                            let [left, right] = if *exchanged { [b, a] } else { [a, b] };
-                            let buffers = [at(*left), at(*right), at(*c)];
+                            let buffers = loaded.operands([*a, *b, *c], *exchanged, cx.buffers);
                             matmul_packed::run(
                                 cx.pool, cx.isa, cx.scratch, cx.packed, cut, buffers,
                             );
@@ -689,7 +699,7 @@ unsafe fn steps(run: &blocks::Run, cx: &Context, mut times: Option<&mut [KernelT
                         _ => {}
                     }
                     if let Some(added) = added {
-                        bias::run(cx.pool, gemm, at(*c), half(*c), at(*added));
+                        bias::run(cx.pool, gemm, at(*c), at(*added));
                     }
                 }
                 Kernel::Gather {

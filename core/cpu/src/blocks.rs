@@ -8,10 +8,11 @@
 //! is moved back by what the blocks before would take, so that kernels count rows and batches as ever.
 
 use crate::backend::{Loaded, Plan};
+use crate::bf16::element;
 use crate::memory::{Memory, Shared};
 use crate::row::Context;
-use crate::{bias, jit, matmul, row};
-use ablate_compiler::program::{Group, Kernel};
+use crate::{bias, jit, matmul, matmul_bf16, matmul_packed, row};
+use ablate_compiler::program::{Group, Kernel, Storage};
 use ablate_compiler::{KernelTime, Program};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -46,8 +47,9 @@ impl Blocks {
     pub fn new(program: &Program, plans: &[Plan], threads: usize) -> Option<Blocks> {
         let alone = |plan: &Plan| match plan {
             Plan::Row(..) | Plan::Gemm(_) => true,
-            // Programs for rounded operands have no groups.
-            Plan::GemmBf16(..) | Plan::GemmPacked(..) | Plan::None => false,
+            Plan::GemmBf16(cut, _) => cut.divisible(),
+            Plan::GemmPacked(cut, _) => cut.divisible(),
+            Plan::None => false,
         };
         let fits = |group: &Group| {
             let enough = threads == 1 || group.blocks >= 2 * threads;
@@ -73,7 +75,7 @@ impl Blocks {
     }
 }
 
-/// Elements of local memory that a thread needs for a program.
+/// 32-bit words of local memory that a thread needs for a program.
 pub fn local_len(program: &Program) -> usize {
     program
         .groups
@@ -110,13 +112,16 @@ impl Run<'_> {
         let start = times.is_some().then(Instant::now);
         let timed = start.is_some();
         let tables = Tables(self.tables.0.cast());
+        let program = &self.loaded.program;
         cx.pool.each(group.blocks, |block| {
             let thread = cx.pool.index();
             let table = tables.of(thread, blocks.width);
             let memory = self.locals[thread].0;
             for local in &group.locals {
                 let start = memory.wrapping_add(local.offset);
-                let moved = Shared(start.wrapping_sub(block * local.len));
+                let half = program.buffers[local.buffer].storage == Storage::Bf16;
+                let before = (block * local.len) as isize;
+                let moved = Shared(element(start, half, -before));
                 // SAFETY: the thread's own table, as long as the program has buffers.
                 unsafe { *table.wrapping_add(local.buffer) = moved };
             }
@@ -176,10 +181,25 @@ impl Run<'_> {
                         bias: added,
                         ..
                     },
-                    Plan::Gemm(_),
+                    plan,
                 ) => {
-                    let buffers = [at(*a), at(*b), at(*c)];
-                    matmul::batch(cx.isa, scratch, gemm, block, buffers);
+                    match plan {
+                        Plan::Gemm(_) => {
+                            let buffers = [at(*a), at(*b), at(*c)];
+                            matmul::batch(cx.isa, scratch, gemm, block, buffers);
+                        }
+                        Plan::GemmBf16(cut, exchanged) => {
+                            let buffers =
+                                self.loaded.operands([*a, *b, *c], *exchanged, cx.buffers);
+                            matmul_bf16::batch(cx.isa, scratch, cut, block, buffers);
+                        }
+                        Plan::GemmPacked(cut, exchanged) => {
+                            let buffers =
+                                self.loaded.operands([*a, *b, *c], *exchanged, cx.buffers);
+                            matmul_packed::batch(cx.isa, scratch, cut, block, buffers);
+                        }
+                        _ => {}
+                    }
                     if let Some(added) = added {
                         bias::batch(gemm, block, at(*c), at(*added));
                     }

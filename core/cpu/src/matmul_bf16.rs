@@ -46,6 +46,14 @@ fn padded(gemm: &Gemm) -> [usize; 2] {
     ]
 }
 
+/// Whether a thread can pack and multiply a batch by itself. Longer sums are cut into blocks, which must
+/// not depend on the number of threads.
+fn fits(gemm: &Gemm) -> bool {
+    let [rows, cols] = padded(gemm);
+    let packed = (rows.min(ROWS) + cols) * pairs::pairs(gemm.k.size);
+    packed <= SCRATCH && gemm.k.size <= 2 * DEPTH
+}
+
 /// Rows and columns exchanged.
 pub fn swapped(gemm: &Gemm) -> Gemm {
     let swap = |l: &Level| Level {
@@ -71,11 +79,8 @@ impl Cut {
             false => gemm.clone(),
         };
         let batches: usize = gemm.batch.iter().map(|l| l.size).product();
-        let [rows, cols] = padded(&gemm);
-        // Longer sums are cut into blocks, which must not depend on the number of threads.
-        let fits = (rows + cols) * pairs::pairs(gemm.k.size) <= SCRATCH && gemm.k.size <= 2 * DEPTH;
         let small = gemm.flops() < 1e6;
-        if fits && (batches >= 2 * threads || small) {
+        if fits(&gemm) && (batches >= 2 * threads || small) {
             return (Cut::Batches(gemm), exchanged);
         }
         let wanted = (threads * PARTS).div_ceil(batches);
@@ -89,6 +94,20 @@ impl Cut {
             gemm.n.size.div_ceil(by_cols).next_multiple_of(TILE[1]),
         ];
         (Cut::Parts { gemm, part }, exchanged)
+    }
+
+    /// Whether [`batch`] can run the product's batches.
+    pub fn divisible(&self) -> bool {
+        match self {
+            Cut::Batches(_) => true,
+            Cut::Parts { gemm, .. } => fits(gemm),
+        }
+    }
+
+    fn gemm(&self) -> &Gemm {
+        match self {
+            Cut::Batches(gemm) | Cut::Parts { gemm, .. } => gemm,
+        }
     }
 
     /// Words of the packed right operand.
@@ -263,7 +282,7 @@ pub unsafe fn run(
                 for batch in batches * chunk / chunks..batches * (chunk + 1) / chunks {
                     let scratch = scratch[pool.index()];
                     // SAFETY: the caller's promise.
-                    unsafe { self::batch(isa, scratch, gemm, batch, buffers) };
+                    unsafe { self::batch(isa, scratch, cut, batch, buffers) };
                 }
             });
         }
@@ -322,28 +341,34 @@ pub unsafe fn run(
     }
 }
 
-/// One batch of a product that is cut by batches, on this thread.
+/// One batch of a product that is [`Cut::divisible`], on this thread, with the bits of [`run`]. The right
+/// operand is packed once, the left one block by block, so that its words are still in cache when they are
+/// multiplied.
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn batch(isa: Isa, scratch: Shared, gemm: &Gemm, batch: usize, buffers: Buffers) {
+pub unsafe fn batch(isa: Isa, scratch: Shared, cut: &Cut, batch: usize, buffers: Buffers) {
+    let gemm = cut.gemm();
     let batch = Batch::new(gemm, batch, buffers);
     let (m, n, k) = (gemm.m.size, gemm.n.size, gemm.k.size);
     let right = scratch.0.cast::<u32>();
     let left = right.wrapping_add(padded(gemm)[1] * pairs::pairs(k));
-    // SAFETY: the caller's promise; the cut says that both operands fit.
+    // SAFETY: the caller's promise; what is packed fits.
     unsafe {
         let block = batch.right(0, n, (0, k));
         pairs::pack(isa, block, batch.half[1], TILE[1], right);
-        let (a, a_row) = batch.packed(isa, (0, m), (0, k), left);
-        let packed = Packed {
-            pairs: pairs::pairs(k),
-            a,
-            a_row,
-            b: right,
-            add: false,
-        };
-        batch.tiles(isa, (0, m), (0, n), packed);
+        for first in (0..m).step_by(ROWS) {
+            let rows = (first, (m - first).min(ROWS));
+            let (a, a_row) = batch.packed(isa, rows, (0, k), left);
+            let packed = Packed {
+                pairs: pairs::pairs(k),
+                a,
+                a_row,
+                b: right,
+                add: false,
+            };
+            batch.tiles(isa, rows, (0, n), packed);
+        }
     }
 }
 

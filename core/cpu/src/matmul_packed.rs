@@ -8,6 +8,7 @@
 //! Packing once matters here: tile registers multiply a packed element with 256 others in the time that
 //! it takes to pack it.
 
+use crate::bf16::element;
 use crate::gemm::planes::{self, padded_pairs, words, Planes, Side, GROUP, PANEL};
 use crate::gemm::tiles::{self, Unit};
 use crate::gemm::triple::{self, Area};
@@ -17,10 +18,14 @@ use crate::memory::Shared;
 use crate::pool::Pool;
 use crate::vector::Isa;
 use ablate_compiler::ir::Gemm;
+use ablate_compiler::program::LONGEST_ROUNDED_SUM;
 
 /// Summed positions of a block; a multiple of what operands are laid out by. Longer sums are cut here
 /// whatever the number of threads.
 const DEPTH: usize = 512;
+/// The same of a product whose result is stored as bfloat16: the whole sum, which is rounded when it is
+/// complete.
+const ROUNDED: usize = LONGEST_ROUNDED_SUM;
 /// Rows that are multiplied with a panel before the next one: a block of them stays in the second-level
 /// cache. A multiple of every tile's rows.
 const ROWS: usize = 192;
@@ -94,6 +99,8 @@ impl Method {
 pub struct Cut {
     method: Method,
     gemm: Gemm,
+    /// Summed positions of a block.
+    depth: usize,
     /// Rows and columns of a part whose operands were packed before; none for whole batches, each
     /// packed by the thread that multiplies it.
     part: Option<[usize; 2]>,
@@ -102,8 +109,9 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// A cut for so many threads, and whether left and right operand are exchanged.
-    pub fn new(method: Method, gemm: &Gemm, isa: Isa, threads: usize) -> (Cut, bool) {
+    /// A cut for so many threads, and whether left and right operand are exchanged. `half` says that the
+    /// result is stored as bfloat16, which only [`Method::Tiles`] does.
+    pub fn new(method: Method, gemm: &Gemm, half: bool, isa: Isa, threads: usize) -> (Cut, bool) {
         // A result whose rows are neighbours is computed transposed.
         let exchanged = gemm.n.c != 1 && gemm.m.c == 1 && gemm.n.size > 1;
         let gemm = match exchanged {
@@ -115,20 +123,24 @@ impl Cut {
         let one = method.cycles(isa, [m, n, k]);
         let worth = (one * batches as f64 / PART) as usize;
         let worth = worth.clamp(1, threads * PARTS);
-        let planes = method.planes();
-        let packed = words(planes, Side::Left, m, k) + words(planes, Side::Right, n, k);
-        let whole = packed <= SCRATCH && k <= DEPTH && (batches >= worth || worth < 2 * threads);
-        let (part, chunks) = match whole {
-            true => (None, worth.min(batches)),
-            false => (Some(parts(method, isa, [m, n, k], batches, threads)), 0),
-        };
-        let cut = Cut {
+        let mut cut = Cut {
             method,
             gemm,
-            part,
-            chunks,
+            depth: if half { ROUNDED } else { DEPTH },
+            part: None,
+            chunks: worth.min(batches),
         };
+        let whole = cut.divisible() && (batches >= worth || worth < 2 * threads);
+        if !whole {
+            cut.part = Some(parts(method, isa, [m, n, k], batches, threads));
+        }
         (cut, exchanged)
+    }
+
+    /// Whether [`batch`] can run the product's batches: both operands fit a thread's scratch memory.
+    pub fn divisible(&self) -> bool {
+        let packed = self.side_len(Side::Left) + self.side_len(Side::Right);
+        packed <= SCRATCH && self.gemm.k.size <= self.depth
     }
 
     /// Words of both packed operands.
@@ -167,7 +179,7 @@ impl Cut {
             Side::Left => 0,
             Side::Right => self.batches() * self.side_len(Side::Left),
         };
-        let depth = self.gemm.k.size.min(from + DEPTH) - from;
+        let depth = self.gemm.k.size.min(from + self.depth) - from;
         before
             + batch * self.side_len(side)
             + words(self.method.planes(), side, self.size(side), from)
@@ -206,10 +218,10 @@ fn parts(
 }
 
 /// Blocks of the sum: first position and number of positions.
-fn blocks(k: usize) -> impl Iterator<Item = (usize, usize)> {
+fn blocks(k: usize, depth: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..k)
-        .step_by(DEPTH)
-        .map(move |from| (from, (k - from).min(DEPTH)))
+        .step_by(depth)
+        .map(move |from| (from, (k - from).min(depth)))
 }
 
 /// Runs a product.
@@ -224,7 +236,7 @@ pub unsafe fn run(
     scratch: &[Shared],
     shared: Shared,
     cut: &Cut,
-    buffers: [Shared; 3],
+    buffers: Buffers,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -244,40 +256,46 @@ pub unsafe fn run(
 ///
 /// # Safety
 /// As [`run`]; the cut says that both operands of a batch fit the scratch memory.
-unsafe fn whole(pool: &Pool, isa: Isa, scratch: &[Shared], cut: &Cut, buffers: [Shared; 3]) {
-    let (gemm, planes, batches) = (&cut.gemm, cut.method.planes(), cut.batches());
-    let [m, n, k] = [gemm.m.size, gemm.n.size, gemm.k.size];
+unsafe fn whole(pool: &Pool, isa: Isa, scratch: &[Shared], cut: &Cut, buffers: Buffers) {
+    let batches = cut.batches();
     pool.each(cut.chunks, |chunk| {
         for number in batches * chunk / cut.chunks..batches * (chunk + 1) / cut.chunks {
-            let batch = Batch::new(gemm, number, single(buffers));
-            let left = scratch[pool.index()].0.cast::<u32>();
-            let right = left.wrapping_add(cut.side_len(Side::Left));
+            let scratch = scratch[pool.index()];
             // SAFETY: the caller's promise.
-            unsafe {
-                planes::pack(isa, planes, Side::Left, batch.left(0, m, (0, k)), left);
-                planes::pack(isa, planes, Side::Right, batch.right(0, n, (0, k)), right);
-                let area = Area {
-                    left,
-                    right,
-                    pairs: k.div_ceil(2),
-                    depth: padded_pairs(k),
-                    c: batch.result(),
-                    c_strides: c_strides(gemm),
-                    rows: m,
-                    cols: n,
-                    add: false,
-                };
-                cut.method.multiply(isa, &area);
-            }
+            unsafe { batch(isa, scratch, cut, number, buffers) };
         }
     });
 }
 
-/// Buffers of single-precision numbers.
-fn single(start: [Shared; 3]) -> Buffers {
-    Buffers {
-        start,
-        half: [false; 3],
+/// One batch of a product that is [`Cut::divisible`], on this thread, with the bits of [`run`].
+///
+/// # Safety
+/// As [`run`].
+pub unsafe fn batch(isa: Isa, scratch: Shared, cut: &Cut, number: usize, buffers: Buffers) {
+    let (gemm, planes) = (&cut.gemm, cut.method.planes());
+    let [m, n, k] = [gemm.m.size, gemm.n.size, gemm.k.size];
+    let batch = Batch::new(gemm, number, buffers);
+    let left = scratch.0.cast::<u32>();
+    let right = left.wrapping_add(cut.side_len(Side::Left));
+    let [half_left, half_right, half] = buffers.half;
+    let (rows, cols) = (batch.left(0, m, (0, k)), batch.right(0, n, (0, k)));
+    // SAFETY: the caller's promise.
+    unsafe {
+        planes::pack(isa, planes, Side::Left, rows, half_left, left);
+        planes::pack(isa, planes, Side::Right, cols, half_right, right);
+        let area = Area {
+            left,
+            right,
+            pairs: k.div_ceil(2),
+            depth: padded_pairs(k),
+            c: batch.result(),
+            half,
+            c_strides: c_strides(gemm),
+            rows: m,
+            cols: n,
+            add: false,
+        };
+        cut.method.multiply(isa, &area);
     }
 }
 
@@ -290,21 +308,22 @@ fn c_strides(gemm: &Gemm) -> [isize; 2] {
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn pack(pool: &Pool, isa: Isa, shared: Shared, cut: &Cut, side: Side, buffers: [Shared; 3]) {
+unsafe fn pack(pool: &Pool, isa: Isa, shared: Shared, cut: &Cut, side: Side, buffers: Buffers) {
     let (size, k) = (cut.size(side), cut.gemm.k.size);
-    let (pieces, depths) = (size.div_ceil(PACK), k.div_ceil(DEPTH));
+    let (pieces, depths) = (size.div_ceil(PACK), k.div_ceil(cut.depth));
     pool.each(cut.batches() * depths * pieces, |chunk| {
         let (number, rest) = (chunk / (depths * pieces), chunk % (depths * pieces));
-        let (from, first) = (rest / pieces * DEPTH, rest % pieces * PACK);
-        let batch = Batch::new(&cut.gemm, number, single(buffers));
-        let (count, positions) = ((size - first).min(PACK), (from, (k - from).min(DEPTH)));
-        let block = match side {
-            Side::Left => batch.left(first, count, positions),
-            Side::Right => batch.right(first, count, positions),
+        let (from, first) = (rest / pieces * cut.depth, rest % pieces * PACK);
+        let batch = Batch::new(&cut.gemm, number, buffers);
+        let (count, positions) = ((size - first).min(PACK), (from, (k - from).min(cut.depth)));
+        let (block, half) = match side {
+            Side::Left => (batch.left(first, count, positions), buffers.half[0]),
+            Side::Right => (batch.right(first, count, positions), buffers.half[1]),
         };
         let out = shared.at(cut.place(side, number, from, first));
+        let planes = cut.method.planes();
         // SAFETY: the caller's promise; every chunk has a place of its own.
-        unsafe { planes::pack(isa, cut.method.planes(), side, block, out.0.cast()) };
+        unsafe { planes::pack(isa, planes, side, block, half, out.0.cast()) };
     });
 }
 
@@ -318,7 +337,7 @@ unsafe fn multiply(
     shared: Shared,
     cut: &Cut,
     part: [usize; 2],
-    buffers: [Shared; 3],
+    buffers: Buffers,
 ) {
     let gemm = &cut.gemm;
     let [m, n, k] = [gemm.m.size, gemm.n.size, gemm.k.size];
@@ -326,9 +345,9 @@ unsafe fn multiply(
     pool.each(cut.batches() * by_rows * by_cols, |chunk| {
         let (number, rest) = (chunk / (by_rows * by_cols), chunk % (by_rows * by_cols));
         let (row, col) = (rest % by_rows * part[0], rest / by_rows * part[1]);
-        let batch = Batch::new(gemm, number, single(buffers));
+        let batch = Batch::new(gemm, number, buffers);
         let strides = c_strides(gemm);
-        for (from, depth) in blocks(k) {
+        for (from, depth) in blocks(k, cut.depth) {
             for first in (row..m.min(row + part[0])).step_by(ROWS) {
                 let at = first as isize * strides[0] + col as isize * strides[1];
                 let words = |side, i| {
@@ -340,7 +359,8 @@ unsafe fn multiply(
                     right: words(Side::Right, col),
                     pairs: depth.div_ceil(2),
                     depth: padded_pairs(depth),
-                    c: batch.result().wrapping_offset(at),
+                    c: element(batch.result(), buffers.half[2], at),
+                    half: buffers.half[2],
                     c_strides: strides,
                     rows: (m.min(row + part[0]) - first).min(ROWS),
                     cols: (n - col).min(part[1]),

@@ -7,6 +7,7 @@ use ablate_bert::BertConfig;
 
 use crate::configuration::{Configuration, Precision};
 use crate::error::{BenchError, Result};
+use crate::source::Lengths;
 
 /// Flags that say what is measured; what is not given is the size's. Flags that take several values
 /// (`--batch 8,16,32`) give one measurement for each combination.
@@ -63,9 +64,24 @@ pub struct BenchArgs {
     /// Rate of all dropouts.
     #[arg(long, value_name = "RATE", default_value_t = 0.1)]
     pub dropout: f64,
-    /// Seed of tokens, masks, weights and dropout.
+    /// Real tokens of the rows [default: full; text if packed].
+    #[arg(long, value_enum, value_name = "L")]
+    pub lengths: Option<RowLengths>,
+    /// Leaves padding out of the computation, as `train.packed` does.
+    #[arg(long)]
+    pub packed: bool,
+    /// Seed of tokens, lengths, masks, weights and dropout.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub seed: u64,
+}
+
+/// How long made-up examples are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RowLengths {
+    /// Every row is full.
+    Full,
+    /// As texts are: log-normal with a median of 96 tokens, cut to the row, the same in every batch.
+    Text,
 }
 
 impl BenchArgs {
@@ -74,6 +90,10 @@ impl BenchArgs {
     /// # Errors
     /// A size that is not published, which clap refuses before.
     pub fn configurations(&self) -> Result<Vec<Configuration>> {
+        let lengths = match (self.lengths, self.packed) {
+            (Some(RowLengths::Text), _) | (None, true) => Lengths::TEXT,
+            (Some(RowLengths::Full), _) | (None, false) => Lengths::Full,
+        };
         let mut all = Vec::new();
         for size in &self.size {
             let preset = Configuration::preset(size).ok_or_else(|| {
@@ -92,6 +112,8 @@ impl BenchArgs {
                 warmup: self.warmup,
                 dropout: self.dropout,
                 seed: self.seed,
+                lengths: lengths.clone(),
+                packed: self.packed,
                 ..preset
             });
         }
@@ -154,6 +176,19 @@ mod tests {
         );
         let c = &configurations("bench --hidden 8")[0];
         assert_eq!((c.heads, c.intermediate), (1, 32));
+    }
+
+    #[test]
+    fn packed_rows_are_as_long_as_texts_unless_said() {
+        for (line, lengths, packed) in [
+            ("bench", Lengths::Full, false),
+            ("bench --packed", Lengths::TEXT, true),
+            ("bench --lengths text", Lengths::TEXT, false),
+            ("bench --packed --lengths full", Lengths::Full, true),
+        ] {
+            let c = &configurations(line)[0];
+            assert_eq!((&c.lengths, c.packed), (&lengths, packed), "{line}");
+        }
     }
 
     #[test]

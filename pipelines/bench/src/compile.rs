@@ -33,7 +33,7 @@ impl Compilation {
         let mut objectives = objectives(&registry)?;
         let mut source = SyntheticBatches::new(configuration);
         let window = source.next_window().map_err(TrainError::from)?;
-        let window = label_window(&mut objectives, window)?;
+        let window = label_window(&mut objectives, window)?.packed(configuration.packed);
         let capacities: Vec<usize> = window.units.iter().map(|u| *u as usize).collect();
         Ok(Compilation {
             model: configuration.model()?,

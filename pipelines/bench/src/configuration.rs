@@ -54,8 +54,9 @@ pub struct Configuration {
     /// Seed of tokens, masks, weights and dropout.
     pub seed: u64,
     /// Real tokens of each row.
-    #[serde(skip)]
     pub lengths: Lengths,
+    /// Whether padding is left out of the computation.
+    pub packed: bool,
 }
 
 impl Configuration {
@@ -82,6 +83,7 @@ impl Configuration {
             dropout: 0.1,
             seed: 1,
             lengths: Lengths::Full,
+            packed: false,
         }
     }
 

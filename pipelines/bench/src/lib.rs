@@ -43,7 +43,7 @@ mod profile;
 mod report;
 mod source;
 
-pub use args::BenchArgs;
+pub use args::{BenchArgs, RowLengths};
 pub use compile::Compilation;
 pub use configuration::{Configuration, Precision};
 pub use error::{BenchError, Result};

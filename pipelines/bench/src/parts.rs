@@ -62,7 +62,7 @@ pub fn parts(
         model,
         initial: Default::default(),
         seed: configuration.seed,
-        packed: false,
+        packed: configuration.packed,
         clip_norm: Some(1.0),
         learning_rate: optimizer.base_learning_rate(),
         evaluate_every: None,

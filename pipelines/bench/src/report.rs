@@ -26,6 +26,8 @@ pub struct Report {
     pub median_s: f64,
     /// Shortest time of a step.
     pub min_s: f64,
+    /// Real tokens of a step over all cells of its batch, padding included.
+    pub real_share: f64,
     /// Real tokens by the median time.
     pub tokens_per_s: f64,
     /// Matrix products of a step by the median time, in 10^9 floating-point operations a second.
@@ -83,6 +85,7 @@ pub fn run(configuration: &Configuration) -> Result<Report> {
         params: m.parameters,
         median_s,
         min_s: m.step_s.iter().copied().fold(f64::INFINITY, f64::min),
+        real_share: m.tokens / (configuration.batch * configuration.seq) as f64,
         tokens_per_s: m.tokens / median_s,
         gflops: m.flops / median_s / 1e9,
         gemm_peak_share: m.flops / median_s / peak,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ablate_random::Stream;
 use ablate_train::{BatchSource, PreparedBatch, SourceError, Split, VocabularyFacts, Window};
+use serde::Serialize;
 
 use crate::configuration::{Configuration, SHORTEST, SPECIAL};
 
@@ -16,14 +17,56 @@ const SEP: i64 = 3;
 /// from a tokenized corpus: a step does not pay for drawing tokens one by one.
 const CORPUS: usize = 1 << 20;
 
+/// Numbers from which the quantiles of a distribution are taken.
+const DRAWN: usize = 1 << 12;
+
 /// Real tokens of the rows; the rest of a row is padding.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Lengths {
     /// Every row is full.
     #[default]
     Full,
     /// Each row takes one of these at random, cut to the row: the lengths of a real corpus.
     Sample(Vec<usize>),
+    /// Every batch has the same lengths in another order, so that it has the same work: evenly spread
+    /// quantiles of a log-normal distribution, cut to the row.
+    LogNormal {
+        /// Half of all texts are shorter than this many tokens.
+        median_tokens: f64,
+        /// Standard deviation of the length's natural logarithm.
+        sigma: f64,
+    },
+}
+
+impl Lengths {
+    /// Lengths like those of texts that people write, which are nearly log-normal: Sobkowicz, Thelwall,
+    /// Buckley, Paltoglou, Sobkowicz, "Lognormal distributions of user post lengths in Internet
+    /// discussions", EPJ Data Science 2:2, 2013. The numbers are a choice, not a fit to a corpus: half of the
+    /// texts are shorter than 96 tokens, one in forty longer than 512.
+    pub const TEXT: Lengths = Lengths::LogNormal {
+        median_tokens: 96.0,
+        sigma: 0.85,
+    };
+
+    /// The lengths of every batch, before their order, if they are the same in each.
+    fn of_batch(&self, batch: usize, seq: usize, stream: &Stream) -> Vec<usize> {
+        let Lengths::LogNormal {
+            median_tokens,
+            sigma,
+        } = self
+        else {
+            return Vec::new();
+        };
+        let mut reader = stream.child(0).reader();
+        let mut normal: Vec<f64> = (0..DRAWN).map(|_| reader.normal()).collect();
+        normal.sort_by(f64::total_cmp);
+        let quantile = |row: usize| normal[(2 * row + 1) * DRAWN / (2 * batch)];
+        (0..batch)
+            .map(|row| (median_tokens * (sigma * quantile(row)).exp()).round() as usize)
+            .map(|length| length.clamp(SHORTEST, seq))
+            .collect()
+    }
 }
 
 /// An endless source of rows.
@@ -31,9 +74,12 @@ pub struct SyntheticBatches {
     facts: Arc<VocabularyFacts>,
     corpus: Vec<i64>,
     lengths: Lengths,
+    /// [`Lengths::of_batch`].
+    same: Vec<usize>,
     batch: usize,
     seq: usize,
     stream: Stream,
+    orders: Stream,
     masks: Stream,
     position: u64,
 }
@@ -58,22 +104,39 @@ impl SyntheticBatches {
             special_ids: (0..SPECIAL as i64).collect(),
             continuation: vec![false; configuration.vocab],
         };
+        let (batch, seq) = (configuration.batch, configuration.seq);
+        let lengths = configuration.lengths.clone();
+        let orders = Stream::new(configuration.seed, "lengths");
         SyntheticBatches {
             facts: Arc::new(facts),
             corpus,
-            lengths: configuration.lengths.clone(),
-            batch: configuration.batch,
-            seq: configuration.seq,
+            same: lengths.of_batch(batch, seq, &orders),
+            lengths,
+            batch,
+            seq,
             stream,
+            orders,
             masks: Stream::new(configuration.seed, "masks"),
             position: 0,
         }
     }
 
+    /// The lengths that all batches share in the order of the next one.
+    fn ordered(&self) -> Vec<usize> {
+        let mut reader = self.orders.child(1 + self.position).reader();
+        let mut same = self.same.clone();
+        // Durstenfeld's shuffle.
+        for last in (1..same.len()).rev() {
+            same.swap(last, reader.below(last as u32 + 1) as usize);
+        }
+        same
+    }
+
     /// `[CLS] a.. [SEP] b.. [SEP]`, then padding.
-    fn row(&self, number: u64, row: usize, out: &mut PreparedBatch) {
+    fn row(&self, number: u64, row: usize, same: &[usize], out: &mut PreparedBatch) {
         let mut draw = self.stream.child(number).reader();
         let length = match &self.lengths {
+            Lengths::LogNormal { .. } => same[row],
             Lengths::Full => self.seq,
             Lengths::Sample(lengths) if lengths.is_empty() => self.seq,
             Lengths::Sample(lengths) => {
@@ -122,8 +185,9 @@ impl BatchSource for SyntheticBatches {
             vocabulary: self.facts.clone(),
             ..PreparedBatch::default()
         };
+        let same = self.ordered();
         for row in 0..self.batch {
-            self.row(self.position + row as u64, row, &mut batch);
+            self.row(self.position + row as u64, row, &same, &mut batch);
         }
         self.position += self.batch as u64;
         Ok(Window {
@@ -195,6 +259,30 @@ mod tests {
         source.restore(&cursor).unwrap();
         assert_eq!(second.batches, source.next_window().unwrap().batches);
         assert!(source.restore(&serde_json::json!("no")).is_err());
+    }
+
+    #[test]
+    fn lengths_of_texts_are_the_same_in_every_batch_in_another_order() {
+        let mut source = SyntheticBatches::new(&Configuration {
+            seq: 128,
+            batch: 64,
+            lengths: Lengths::TEXT,
+            ..configuration()
+        });
+        let mut next = || -> Vec<i64> {
+            let window = source.next_window().unwrap();
+            let mask = &window.batches[0].attention_mask;
+            mask.chunks(128).map(|r| r.iter().sum()).collect()
+        };
+        let (mut first, mut second) = (next(), next());
+        assert_ne!(first, second);
+        first.sort_unstable();
+        second.sort_unstable();
+        assert_eq!(first, second);
+        // Half are shorter than the median, and about a third is cut.
+        assert!((90..=102).contains(&first[32]), "{first:?}");
+        let full = first.iter().filter(|l| **l == 128).count();
+        assert!((20..=26).contains(&full), "{first:?}");
     }
 
     #[test]

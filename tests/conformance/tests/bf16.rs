@@ -115,6 +115,8 @@ fn rounded_activations_stay_near() {
         backend(1).avx2(),
         backend(1).portable(),
         backend(2).interpreted(),
+        backend(2).with_emulated_amx(),
+        backend(1).portable().with_emulated_amx(),
     ] {
         for (name, build) in all() {
             let case = cases::build(build).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -133,6 +135,11 @@ fn threads_and_machine_code_change_no_bit() {
             backend(2).interpreted(),
         ] {
             check_same_bits(&backend(1), &other, || cases::build(build))
+                .unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+        let tiles = |threads| backend(threads).with_emulated_amx();
+        for other in [tiles(2), tiles(2).interpreted()] {
+            check_same_bits(&tiles(1), &other, || cases::build(build))
                 .unwrap_or_else(|e| panic!("{name}: {e}"));
         }
     }

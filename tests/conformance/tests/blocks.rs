@@ -3,8 +3,8 @@
 
 use ablate_bert::{BertConfig, Encoder, Layout};
 use ablate_compiler::program::{Kernel, Place};
-use ablate_compiler::{compile, Backend, Program};
-use ablate_conformance::{check_same_bits, numbers, Case};
+use ablate_compiler::{compile_with, Backend, Program, Storage};
+use ablate_conformance::{check_norms, check_same_bits, numbers, Case};
 use ablate_cpu::{CpuBackend, Precision};
 use ablate_graph::GraphError;
 use proptest::prelude::*;
@@ -109,8 +109,12 @@ fn feed(case: &mut Case, sizes: Sizes) {
 }
 
 fn program(sizes: Sizes) -> Program {
+    program_with(sizes, Storage::F32)
+}
+
+fn program_with(sizes: Sizes, activations: Storage) -> Program {
     let case = encoder(sizes).expect("builds");
-    compile(&case.graph.lower().expect("lowers")).expect("compiles")
+    compile_with(&case.graph.lower().expect("lowers"), activations).expect("compiles")
 }
 
 const SIZES: Sizes = Sizes {
@@ -122,11 +126,26 @@ const SIZES: Sizes = Sizes {
     dropout: true,
 };
 
+/// Scores are long enough to be stored rounded.
+const LONG: Sizes = Sizes {
+    batch: 3,
+    seq: 37,
+    heads: 2,
+    head: 17,
+    packed: false,
+    dropout: true,
+};
+
+const STORED: [Storage; 2] = [Storage::F32, Storage::Bf16];
+
 #[test]
 fn scores_and_probabilities_have_no_place_in_memory() {
-    for packed in [false, true] {
-        let sizes = Sizes { packed, ..SIZES };
-        let program = program(sizes);
+    let all = [SIZES, LONG]
+        .into_iter()
+        .flat_map(|s| [false, true].map(|packed| Sizes { packed, ..s }))
+        .flat_map(|s| STORED.map(|storage| (s, storage)));
+    for (sizes, storage) in all {
+        let program = program_with(sizes, storage);
         // Forward and backward of two layers.
         assert_eq!(program.groups.len(), 4, "{program}");
         let blocks = sizes.rows() * sizes.heads;
@@ -142,9 +161,13 @@ fn scores_and_probabilities_have_no_place_in_memory() {
         for buffer in used {
             let whole = program.buffers[buffer].len == sizes.scores();
             assert_eq!(whole, local(buffer), "buffer {buffer}\n{program}");
+            // Long ones are read by products, or written by one.
+            if local(buffer) && sizes.seq == LONG.seq {
+                assert_eq!(program.buffers[buffer].storage, storage, "{program}");
+            }
             // What is in memory lies in the shorter arena, what is local need not.
             if let Place::Arena { offset } = program.buffers[buffer].place {
-                let end = offset + program.buffers[buffer].len;
+                let end = offset + program.buffers[buffer].words();
                 assert!(local(buffer) || end <= program.arena_len_in_blocks);
             }
         }
@@ -154,7 +177,12 @@ fn scores_and_probabilities_have_no_place_in_memory() {
 
 #[test]
 fn a_group_is_the_attention_of_a_layer() {
-    let program = program(SIZES);
+    for (sizes, storage) in [(SIZES, STORED[0]), (LONG, STORED[0]), (LONG, STORED[1])] {
+        has_groups_of_attention(&program_with(sizes, storage));
+    }
+}
+
+fn has_groups_of_attention(program: &Program) {
     let kinds = |group: &ablate_compiler::program::Group| -> (usize, usize) {
         let steps = &program.steps[group.steps.clone()];
         let products = steps
@@ -193,20 +221,20 @@ fn same(backend: CpuBackend, sizes: Sizes) -> Result<(), ablate_compiler::Backen
 #[test]
 fn blocks_have_the_bits_of_whole_steps() {
     let with = |threads| CpuBackend::new(threads).expect("threads");
-    let long = Sizes {
-        batch: 3,
-        seq: 70,
-        heads: 2,
-        head: 33,
-        ..SIZES
-    };
+    let in_precision = |threads, precision| with(threads).with_precision(precision);
+    let bf16 = |threads| in_precision(threads, Precision::Bf16);
+    let split = |threads| in_precision(threads, Precision::F32Split);
     for sizes in [
         SIZES,
         Sizes {
             packed: true,
             ..SIZES
         },
-        long,
+        LONG,
+        Sizes {
+            packed: true,
+            ..LONG
+        },
     ] {
         for backend in [
             with(1),
@@ -214,14 +242,47 @@ fn blocks_have_the_bits_of_whole_steps() {
             with(2).avx2(),
             with(2).portable(),
             with(2).interpreted(),
-            with(1).with_precision(Precision::Bf16),
-            with(2).with_precision(Precision::Bf16),
+            bf16(1),
+            bf16(2),
+            bf16(2).without_amx(),
+            bf16(2).avx2(),
+            bf16(2).portable(),
+            bf16(2).interpreted(),
+            bf16(1).with_emulated_amx(),
+            bf16(2).with_emulated_amx(),
+            split(2),
+            split(2).without_amx(),
+            split(2).with_emulated_amx(),
         ] {
             let description = backend.description();
             same(backend, sizes).unwrap_or_else(|e| panic!("{description}, {sizes:?}: {e}"));
         }
         // One thread has the bits of two.
         check_same_bits(&with(1), &with(2), || encoder(sizes)).expect("runs");
+        check_same_bits(&bf16(1), &bf16(2), || encoder(sizes)).expect("runs");
+        check_same_bits(&split(1), &split(2), || encoder(sizes)).expect("runs");
+    }
+}
+
+/// Scores, probabilities and their gradients are rounded to eight bits when they are made, once each.
+#[test]
+fn rounded_scores_stay_near() {
+    for packed in [false, true] {
+        let sizes = Sizes { packed, ..LONG };
+        let with = |threads| {
+            let backend = CpuBackend::new(threads).expect("threads");
+            backend.with_precision(Precision::Bf16)
+        };
+        for backend in [
+            with(2),
+            with(1).avx2(),
+            with(1).portable(),
+            with(2).with_emulated_amx(),
+        ] {
+            let case = encoder(sizes).expect("builds");
+            check_norms(&backend, case, 5e-2)
+                .unwrap_or_else(|e| panic!("{}: {e}", backend.description()));
+        }
     }
 }
 
@@ -237,9 +298,11 @@ proptest! {
         packed in any::<bool>(),
         dropout in any::<bool>(),
         threads in 1usize..3,
+        bf16 in any::<bool>(),
     ) {
         let sizes = Sizes { batch, seq, heads, head, packed, dropout };
-        let backend = CpuBackend::new(threads).expect("threads");
+        let precision = if bf16 { Precision::Bf16 } else { Precision::F32 };
+        let backend = CpuBackend::new(threads).expect("threads").with_precision(precision);
         same(backend, sizes).unwrap_or_else(|e| panic!("{sizes:?}: {e}"));
     }
 }

@@ -38,7 +38,7 @@ pub fn run(
     for (state, buffer) in assigned {
         assign(program, state, *buffer);
     }
-    if formats.activations == Storage::F32 {
+    if formats.has_groups() {
         blocks::run(program);
     }
     let mut local = blocks::locals(program);
@@ -318,12 +318,13 @@ fn place_locals(program: &mut Program, lives: &[Option<(usize, usize)>], places:
             let Some((first, last)) = lives[local.buffer] else {
                 continue;
             };
+            let len = local.words(&program.buffers);
             let place = places[local.buffer];
             match requests.iter_mut().find(|r| r.place == place) {
                 Some(r) => (r.first, r.last) = (r.first.min(first), r.last.max(last)),
                 None => requests.push(Request {
                     place,
-                    len: local.len,
+                    len,
                     first,
                     last,
                     offset: 0,

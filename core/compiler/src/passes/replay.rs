@@ -124,14 +124,14 @@ fn group_alone(program: &Program, group: &Group) -> Result<(), (usize, String)> 
     for step in group.steps.clone() {
         let kernel = &program.steps[step].kernel;
         for l in kernel.reads().into_iter().filter_map(local) {
-            if !owner.contains(&(l.offset, l.offset + l.len, l.buffer)) {
+            if !owner.contains(&(l.offset, l.offset + l.words(&program.buffers), l.buffer)) {
                 let buffer = l.buffer;
                 return Err((step, format!("local {buffer} is read but was overwritten")));
             }
         }
         for buffer in kernel.writes() {
             if let Some(l) = local(buffer) {
-                let end = l.offset + l.len;
+                let end = l.offset + l.words(&program.buffers);
                 if end > group.local_len {
                     return Err((step, format!("local {buffer} lies outside its block")));
                 }

@@ -69,17 +69,17 @@ pub fn words(planes: Planes, side: Side, size: usize, k: usize) -> usize {
     size.next_multiple_of(side.width()) * padded_pairs(k) * planes.count()
 }
 
-/// Packs a block.
+/// Packs a block. `half` says that its numbers are bfloat16 already; they have no low part.
 ///
 /// # Safety
 /// `start` is valid for everything that the strides reach, `out` for [`words`] writes.
-pub unsafe fn pack(isa: Isa, planes: Planes, side: Side, block: Block, out: *mut u32) {
+pub unsafe fn pack(isa: Isa, planes: Planes, side: Side, block: Block, half: bool, out: *mut u32) {
     // SAFETY: the caller's promise; an `Isa` is only made for instruction sets that were detected.
     unsafe {
         match (isa, block.stride, block.step) {
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, 1, _) | (Isa::Avx512, _, 1) => x86::pack(planes, side, block, out),
-            _ => general(planes, side, block, out),
+            (Isa::Avx512, 1, _) | (Isa::Avx512, _, 1) => x86::pack(planes, side, block, half, out),
+            _ => general(planes, side, block, half, out),
         }
     }
 }
@@ -106,23 +106,25 @@ fn place(planes: Planes, side: Side, depth: usize, group: usize, tile: usize) ->
 ///
 /// # Safety
 /// As [`pack`].
-unsafe fn general(planes: Planes, side: Side, block: Block, out: *mut u32) {
+unsafe fn general(planes: Planes, side: Side, block: Block, half: bool, out: *mut u32) {
     let depth = padded_pairs(block.k);
     for i in 0..block.size.next_multiple_of(side.width()) {
         for pair in 0..depth {
-            let half = |k: usize| {
+            let number = |k: usize| {
                 if i >= block.size || k >= block.k {
                     return [0, 0];
                 }
                 let at = i as isize * block.stride + k as isize * block.step;
                 // SAFETY: the caller's promise.
-                let x = unsafe { *block.start.offset(at) };
-                match planes {
-                    Planes::Rounded => [nearest(x), 0],
-                    Planes::Split => parts(x),
+                unsafe {
+                    match (half, planes) {
+                        (true, _) => [*block.start.cast::<u16>().offset(at), 0],
+                        (_, Planes::Rounded) => [nearest(*block.start.offset(at)), 0],
+                        (_, Planes::Split) => parts(*block.start.offset(at)),
+                    }
                 }
             };
-            let (first, second) = (half(2 * pair), half(2 * pair + 1));
+            let (first, second) = (number(2 * pair), number(2 * pair + 1));
             let [at, each, step, plane] = place(planes, side, depth, i / GROUP, pair / GROUP);
             let at = at + i % GROUP * each + pair % GROUP * step;
             for number in 0..planes.count() {
@@ -217,6 +219,57 @@ mod x86 {
         words
     }
 
+    /// As [`by_index`], of numbers that are bfloat16 already: neighbours are pairs as they lie.
+    ///
+    /// # Safety
+    /// As [`by_index`].
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn halves_by_index(block: &Block, first: usize, k: usize) -> Words {
+        let mut words = [[_mm512_setzero_si512(); 2]; GROUP];
+        let there = ((1u64 << (block.k - k).min(32)) - 1) as __mmask32;
+        let have = block.size.saturating_sub(first);
+        for (i, words) in words.iter_mut().enumerate().take(have) {
+            let from = (first + i) as isize * block.stride + k as isize;
+            let from = block.start.cast::<i16>().wrapping_offset(from);
+            // SAFETY: the mask keeps every read inside the block; the prefetch is a hint.
+            words[0] = unsafe {
+                _mm_prefetch(from.wrapping_add(64).cast(), _MM_HINT_T0);
+                _mm512_maskz_loadu_epi16(there, from)
+            };
+        }
+        words
+    }
+
+    /// As [`by_pair`], of numbers that are bfloat16 already.
+    ///
+    /// # Safety
+    /// As [`by_index`].
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn halves_by_pair(block: &Block, first: usize, k: usize) -> Words {
+        let mut words = [[_mm512_setzero_si512(); 2]; GROUP];
+        let have = __mmask32::from(ones(block.size.saturating_sub(first)));
+        let pairs = (block.k - k).div_ceil(2);
+        for (pair, words) in words.iter_mut().enumerate().take(pairs) {
+            let position = k + 2 * pair;
+            let from = block.start.cast::<i16>();
+            let from = from.wrapping_offset(position as isize * block.step);
+            let from = from.wrapping_add(first);
+            let there = if position + 1 < block.k { have } else { 0 };
+            // SAFETY: masks keep every read inside the block.
+            let (x, y) = unsafe {
+                let next = from.wrapping_offset(block.step);
+                (
+                    _mm512_maskz_loadu_epi16(have, from),
+                    _mm512_maskz_loadu_epi16(there, next),
+                )
+            };
+            let x = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(x));
+            let y = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(y));
+            words[0] = _mm512_or_si512(x, _mm512_slli_epi32::<16>(y));
+        }
+        words
+    }
+
     #[target_feature(enable = "avx512f")]
     fn turned(words: [__m512i; GROUP]) -> [__m512i; GROUP] {
         transpose_16(words.map(|x| _mm512_castsi512_ps(x))).map(|x| _mm512_castps_si512(x))
@@ -225,7 +278,7 @@ mod x86 {
     /// # Safety
     /// As [`super::pack`]; the processor has AVX-512 F and BW; one of the block's strides is one.
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub unsafe fn pack(planes: Planes, side: Side, block: Block, out: *mut u32) {
+    pub unsafe fn pack(planes: Planes, side: Side, block: Block, half: bool, out: *mut u32) {
         let depth = padded_pairs(block.k);
         let groups = block.size.next_multiple_of(side.width()) / GROUP;
         let tiles = depth / GROUP;
@@ -239,9 +292,11 @@ mod x86 {
             let (first, k) = (group * GROUP, 2 * tile * GROUP);
             // SAFETY: the caller's promise.
             let words = unsafe {
-                match neighbours {
-                    true => by_pair(planes, &block, first, k),
-                    false => by_index(planes, &block, first, k),
+                match (neighbours, half) {
+                    (true, false) => by_pair(planes, &block, first, k),
+                    (false, false) => by_index(planes, &block, first, k),
+                    (true, true) => halves_by_pair(&block, first, k),
+                    (false, true) => halves_by_index(&block, first, k),
                 }
             };
             let [at, each, step, plane] = place(planes, side, depth, group, tile);
@@ -282,10 +337,16 @@ mod tests {
                     size,
                     k,
                 };
+                let halves: Vec<u16> = source.iter().map(|x| nearest(*x)).collect();
+                let stored = Block {
+                    start: halves.as_ptr().cast(),
+                    ..block
+                };
                 for planes in [Planes::Rounded, Planes::Split] {
                     for side in [Side::Left, Side::Right] {
                         for isa in Isa::available() {
-                            check(isa, planes, side, &source, block);
+                            check(isa, planes, side, &source, (block, false));
+                            check(isa, planes, side, &source, (stored, true));
                         }
                     }
                 }
@@ -293,11 +354,12 @@ mod tests {
         }
     }
 
-    fn check(isa: Isa, planes: Planes, side: Side, source: &[f32], block: Block) {
+    /// `stored` says that the block holds the source's numbers as bfloat16.
+    fn check(isa: Isa, planes: Planes, side: Side, source: &[f32], (block, stored): (Block, bool)) {
         let Block { size, k, .. } = block;
         let mut out = vec![u32::MAX; words(planes, side, size, k)];
         // SAFETY: the source is longer than the strides reach.
-        unsafe { pack(isa, planes, side, block, out.as_mut_ptr()) };
+        unsafe { pack(isa, planes, side, block, stored, out.as_mut_ptr()) };
         let depth = padded_pairs(k);
         let plane = side.width() * depth;
         for (at, word) in out.iter().enumerate() {
@@ -313,13 +375,14 @@ mod tests {
                     return 0;
                 }
                 let x = source[(i as isize * block.stride + p as isize * block.step) as usize];
-                u32::from(match planes {
-                    Planes::Rounded => nearest(x),
-                    Planes::Split => parts(x)[number],
+                u32::from(match (planes, stored) {
+                    (Planes::Rounded, _) => nearest(x),
+                    (Planes::Split, true) => [nearest(x), 0][number],
+                    (Planes::Split, false) => parts(x)[number],
                 })
             };
             let expected = half(2 * pair) | half(2 * pair + 1) << 16;
-            let case = (isa, planes, side, size, k, block.stride, at);
+            let case = (isa, planes, side, size, k, block.stride, stored, at);
             assert_eq!(*word, expected, "{case:?}");
         }
     }

@@ -29,6 +29,8 @@ pub struct Area {
     pub depth: usize,
     /// Result: element `(row, col)` at `row * c_strides[0] + col * c_strides[1]`.
     pub c: *mut f32,
+    /// The result is stored as bfloat16; nothing is added to what it holds then. Tile registers only.
+    pub half: bool,
     /// Elements from row to row and from column to column.
     pub c_strides: [isize; 2],
     /// Rows.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::bf16;
 use crate::gemm::split::nearest as round;
 use crate::matmul::{self, offsets};
 use crate::memory::Memory;
@@ -50,27 +51,93 @@ fn product(batches: usize, [m, n, k]: [usize; 3], [a, b, c]: [bool; 3]) -> Gemm 
     }
 }
 
-fn compute(
+fn compute(method: (Method, Isa), threads: usize, gemm: &Gemm, a: &Memory, b: &Memory) -> Vec<f32> {
+    stored(method, threads, gemm, [a, b], [false; 3])
+        .as_slice()
+        .to_vec()
+}
+
+/// The product of operands, and in a result, of which `half` says which hold bfloat16.
+fn stored(
     (method, isa): (Method, Isa),
     threads: usize,
     gemm: &Gemm,
-    a: &Memory,
-    b: &Memory,
-) -> Vec<f32> {
+    [a, b]: [&Memory; 2],
+    half: [bool; 3],
+) -> Memory {
     let pool = Pool::new(threads).expect("threads");
-    let (cut, exchanged) = Cut::new(method, gemm, isa, threads);
+    let (cut, exchanged) = Cut::new(method, gemm, half[2], isa, threads);
     let scratch: Vec<Memory> = (0..threads).map(|_| Memory::new(SCRATCH)).collect();
     let scratch: Vec<Shared> = scratch.iter().map(|m| Shared(m.pointer())).collect();
     let packed = Memory::new(cut.shared_len());
     let c = Memory::new(cut.batches() * gemm.m.size * gemm.n.size);
-    let mut buffers = [a, b, &c].map(|m| Shared(m.pointer()));
-    if exchanged {
-        buffers.swap(0, 1);
-    }
+    let order = if exchanged { [1, 0, 2] } else { [0, 1, 2] };
+    let buffers = Buffers {
+        start: order.map(|i| Shared([a, b, &c][i].pointer())),
+        half: order.map(|i| half[i]),
+    };
     let packed = Shared(packed.pointer());
     // SAFETY: every buffer is as long as the strides reach.
     pool.enter(|| unsafe { run(&pool, isa, &scratch, packed, &cut, buffers) });
-    c.as_slice().to_vec()
+    c
+}
+
+/// The numbers as bfloat16, in a buffer of their own.
+fn rounded(from: &Memory) -> Memory {
+    let memory = Memory::new(from.len());
+    for (i, x) in from.as_slice().iter().enumerate() {
+        // SAFETY: half as long as the buffer.
+        unsafe { *memory.pointer().cast::<u16>().add(i) = bf16::round(*x) };
+    }
+    memory
+}
+
+/// Stored operands change nothing, as they are rounded anyway; a stored result is rounded once, from the whole
+/// sum.
+#[test]
+fn stored_operands_and_results_are_the_rounded_ones() {
+    for (batches, m, n, k) in [
+        (1, 1, 1, 1),
+        (1, 13, 1, 9),
+        (3, 40, 33, 31),
+        (20, 16, 24, 10),
+        (1, 70, 75, 512),
+        (1, 40, 70, 1100),
+        (1, 5, 9, LONGEST_ROUNDED_SUM),
+    ] {
+        let a = filled(batches * m * k, "a", |x| x);
+        let b = filled(batches * n * k, "b", |x| x);
+        let (a16, b16) = (rounded(&a), rounded(&b));
+        for layout in [
+            [true, true, true],
+            [false, false, true],
+            [true, false, false],
+        ] {
+            let gemm = product(batches, [m, n, k], layout);
+            let tiles = methods().into_iter();
+            for method in tiles.filter(|m| m.0.planes() == Planes::Rounded) {
+                let case = format!("{method:?} {batches} {m} {n} {k} {layout:?}");
+                let plain = compute(method, 1, &gemm, &a, &b);
+                for threads in [1, 2] {
+                    let found = stored(method, threads, &gemm, [&a16, &b16], [true, true, false]);
+                    assert!(
+                        plain.iter().zip(found.as_slice()).all(|(x, y)| x == y),
+                        "{case}"
+                    );
+                    let found = stored(method, threads, &gemm, [&a16, &b], [true, false, true]);
+                    let half = found.pointer().cast::<u16>();
+                    for (at, x) in plain.iter().enumerate() {
+                        // SAFETY: half as long as the buffer.
+                        let found = bf16::widen(unsafe { *half.add(at) });
+                        // Longer sums are cut where they are not rounded: another order.
+                        let same = k > DEPTH || found == bf16::widen(bf16::round(*x));
+                        let near = (found - x).abs() <= x.abs() / 250.0 + 1e-3;
+                        assert!(same && near, "{case} at {at}: {found:e}, not {x:e}");
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The same in single precision.

@@ -18,6 +18,7 @@ mod write;
 
 use super::planes::{Planes, GROUP, PANEL};
 use super::triple::Area;
+use crate::bf16::element;
 use crate::vector::Isa;
 use write::write;
 
@@ -159,7 +160,7 @@ unsafe fn blocks<U: TileUnit>(unit: &mut U, isa: Isa, planes: Planes, area: &Are
                 }
                 let at = first as isize * area.c_strides[0] + panel as isize * area.c_strides[1];
                 let to = Area {
-                    c: area.c.offset(at),
+                    c: element(area.c, area.half, at),
                     rows,
                     cols: (area.cols - panel).min(PANEL),
                     ..*area

@@ -1,9 +1,10 @@
 //! From a block of sums to the result.
 //!
-//! Owns: adding both chains of a block and writing its elements where they belong. Must not know: who made
-//! the sums.
+//! Owns: adding both chains of a block, rounding if the result is stored so, and writing its elements where
+//! they belong. Must not know: who made the sums.
 
 use super::PANEL;
+use crate::bf16;
 use crate::gemm::triple::{total, Area};
 use crate::vector::Isa;
 
@@ -15,7 +16,14 @@ pub unsafe fn write(isa: Isa, main: &[f32], cross: Option<&[f32; 1024]>, to: &Ar
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512 && to.c_strides[1] == 1 {
         // SAFETY: the caller's promise; the features were detected.
-        return unsafe { x86::write(main, cross, to) };
+        unsafe {
+            if !to.half {
+                return x86::write(main, cross, to);
+            }
+            if bf16::available() && cross.is_none() {
+                return x86::write_rounded(main, to);
+            }
+        }
     }
     let _ = isa;
     for row in 0..to.rows {
@@ -28,6 +36,10 @@ pub unsafe fn write(isa: Isa, main: &[f32], cross: Option<&[f32; 1024]>, to: &Ar
             let at = row as isize * to.c_strides[0] + col as isize * to.c_strides[1];
             // SAFETY: the caller's promise.
             unsafe {
+                if to.half {
+                    *to.c.cast::<u16>().offset(at) = bf16::round(x);
+                    continue;
+                }
                 let c = to.c.offset(at);
                 *c = if to.add { *c + x } else { x };
             }
@@ -41,6 +53,28 @@ mod x86 {
     use crate::gemm::pack::x86::ones;
     use crate::gemm::triple::x86::total;
     use std::arch::x86_64::*;
+
+    /// # Safety
+    /// As [`super::write`]; the processor has AVX-512 BF16, columns are neighbours, and the result is stored
+    /// as bfloat16.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    pub unsafe fn write_rounded(main: &[f32], to: &Area) {
+        let masks = [ones(to.cols), ones(to.cols.saturating_sub(16))];
+        for row in 0..to.rows {
+            let c = to.c.cast::<i16>();
+            let c = c.wrapping_offset(row as isize * to.c_strides[0]);
+            for (part, mask) in masks.into_iter().enumerate() {
+                let at = row * PANEL + 16 * part;
+                // SAFETY: the caller's promise; the mask keeps every access to `c` inside the result, and both
+                // types are 256 bits without invalid values.
+                unsafe {
+                    let x = _mm512_cvtneps_pbh(_mm512_loadu_ps(main.as_ptr().add(at)));
+                    let x = std::mem::transmute::<__m256bh, __m256i>(x);
+                    _mm256_mask_storeu_epi16(c.wrapping_add(16 * part), mask, x);
+                }
+            }
+        }
+    }
 
     /// # Safety
     /// As [`super::write`]; the processor has AVX-512 F, and columns are neighbours.
