@@ -15,6 +15,7 @@ mod backend;
 mod compiler;
 mod device;
 mod error;
+mod exchange;
 mod launch;
 mod libraries;
 pub mod listing;

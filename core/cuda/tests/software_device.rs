@@ -10,11 +10,6 @@ use ablate_graph::RandomKey;
 use ablate_soft_cuda::{installed, is_child, rerun, test_name, Counts, Library, SoftCuda};
 use std::path::PathBuf;
 
-/// Where these tests keep compiled kernels: beside the device, not in the user's cache.
-fn cache(soft: &SoftCuda) -> PathBuf {
-    soft.folder().with_extension("cubins")
-}
-
 /// The backend on the software device, or nothing where there is none.
 fn backend() -> Option<CudaBackend> {
     let soft = installed()?;
@@ -22,7 +17,7 @@ fn backend() -> Option<CudaBackend> {
     let backend = CudaBackend::new().expect("the software device is there");
     Some(
         backend
-            .with_cache(Some(cache(soft)))
+            .with_cache(Some(soft.images()))
             .expect("NVRTC is there"),
     )
 }

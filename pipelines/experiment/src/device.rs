@@ -8,7 +8,7 @@ use std::sync::{Once, OnceLock};
 use ablate_compiler::{Backend, ReferenceBackend};
 use ablate_cpu::CpuBackend;
 use ablate_cuda::CudaBackend;
-use ablate_recipe::{Device, Precision};
+use ablate_recipe::{Device, DeviceProblem, Precision};
 
 use crate::error::{ExperimentError, Result};
 
@@ -44,6 +44,32 @@ pub fn open(device: Device, precision: Precision, threads: usize) -> Result<Box<
             }
         },
     }
+}
+
+/// What of a recipe's `device` and `precision` this machine cannot do, for checking the recipe before any work.
+/// A GPU is looked for only if the recipe asks for one.
+pub fn check(device: Device, precision: Precision) -> Vec<DeviceProblem> {
+    let mut problems = vec![];
+    if device != Device::Cuda {
+        return problems;
+    }
+    if let Err(reason) = gpu() {
+        problems.push(DeviceProblem {
+            key: "device",
+            message: format!("`device: cuda` needs a GPU, and there is none to use here: {reason}"),
+            help: "write device: auto or device: cpu to train without a GPU".to_owned(),
+        });
+    }
+    if precision == Precision::F32Split {
+        problems.push(DeviceProblem {
+            key: "precision",
+            message:
+                "`precision: f32_split` is computed on the processor only, but `device` is cuda"
+                    .to_owned(),
+            help: "write device: cpu, or precision: f32 or bf16 on the GPU".to_owned(),
+        });
+    }
+    problems
 }
 
 fn cpu(precision: Precision, threads: usize) -> Result<Box<dyn Backend>> {

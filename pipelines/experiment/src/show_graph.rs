@@ -8,7 +8,7 @@ use ablate_compiler::{compile, Backend};
 use ablate_cuda::listing::Listing;
 use ablate_graph::Graph;
 use ablate_recipe::Recipe;
-use ablate_train::graphs::{evaluation, gradient, update, ForwardShape};
+use ablate_train::graphs::{evaluation, gradient, update, update_variant, ForwardShape};
 use ablate_train::window::label_window;
 use ablate_train::{BatchSource, Objective};
 
@@ -52,13 +52,29 @@ pub fn text(
     Ok(session.program_text(program)?)
 }
 
+/// Steps over which it is counted how often each update graph runs.
+pub const COUNTED_STEPS: u64 = 1000;
+
+/// A graph that training steps run.
+#[derive(Clone, Debug)]
+pub struct Share {
+    /// Its name.
+    pub name: String,
+    /// Runs in each step.
+    pub times: usize,
+    /// How many of the first [`COUNTED_STEPS`] steps run it; all, unless the optimizer has several update graphs.
+    pub steps: u64,
+    /// What one run launches.
+    pub listing: Listing,
+}
+
 /// What a trial launches on a GPU at the shapes of its first training step; nothing is run.
 #[derive(Clone, Debug)]
 pub struct Launches {
-    /// The graph that was asked for.
-    pub part: Listing,
-    /// Everything that a training step runs: a name, how often, and what one run launches.
-    pub step: Vec<(&'static str, usize, Listing)>,
+    /// The graph that was asked for, or all of its kind: a name and what one run launches.
+    pub parts: Vec<(String, Listing)>,
+    /// Everything that training steps run.
+    pub step: Vec<Share>,
 }
 
 /// The launches of a graph and of a whole training step.
@@ -74,22 +90,33 @@ pub fn launches(
 ) -> Result<Launches> {
     let mut graphs = Graphs::new(recipe, data, plugins, seed)?;
     let accumulated = recipe.train.accumulate.saturating_sub(1);
-    let mut step = vec![("gradient", 1, listing(graphs.part(Part::Gradient)?)?)];
+    let every_step = |name: &str, times, listing| Share {
+        name: name.to_owned(),
+        times,
+        steps: COUNTED_STEPS,
+        listing,
+    };
+    let gradient = listing(graphs.part(Part::Gradient)?)?;
+    let mut step = vec![every_step("gradient", 1, gradient)];
     if accumulated > 0 {
-        let graph = graphs.gradient(true)?;
-        step.push(("gradient, accumulating", accumulated, listing(graph)?));
+        let graph = listing(graphs.gradient(true)?)?;
+        step.push(every_step("gradient, accumulating", accumulated, graph));
     }
-    step.push(("update", 1, listing(graphs.part(Part::Update)?)?));
-    let found = match part {
-        Part::Gradient => step.first(),
-        Part::Update => step.last(),
-        Part::Evaluation => None,
+    let updates = graphs.updates()?;
+    let parts = |shares: &[Share]| -> Vec<(String, Listing)> {
+        let part = |share: &Share| (share.name.clone(), share.listing.clone());
+        shares.iter().map(part).collect()
     };
-    let part = match found {
-        Some((_, _, listing)) => listing.clone(),
-        None => listing(graphs.part(part)?)?,
+    let parts = match part {
+        Part::Gradient => parts(&step[..1]),
+        Part::Update => parts(&updates),
+        Part::Evaluation => {
+            let evaluation = listing(graphs.part(Part::Evaluation)?)?;
+            vec![("evaluation".to_owned(), evaluation)]
+        }
     };
-    Ok(Launches { part, step })
+    step.extend(updates);
+    Ok(Launches { parts, step })
 }
 
 fn listing(graph: Graph) -> Result<Listing> {
@@ -138,6 +165,36 @@ impl<'a> Graphs<'a> {
         let mut optimizer = self.plugins.optimizer(&self.recipe.optimizer)?;
         let clip_norm = self.recipe.train.clip_norm;
         Ok(update(&evaluation.parameters, &mut *optimizer, clip_norm)?.0)
+    }
+
+    /// Every update graph with the steps that run it.
+    fn updates(&mut self) -> Result<Vec<Share>> {
+        let evaluation = evaluation(&self.config, &mut self.objectives, &self.shape)?;
+        let mut optimizer = self.plugins.optimizer(&self.recipe.optimizer)?;
+        let clip_norm = self.recipe.train.clip_norm;
+        let count = optimizer.variants().max(1);
+        let mut steps = vec![0; count as usize];
+        for step in 1..=COUNTED_STEPS {
+            let variant = optimizer.variant(step)?;
+            if let Some(steps) = steps.get_mut(variant as usize) {
+                *steps += 1;
+            }
+        }
+        let mut updates = vec![];
+        for (variant, steps) in (0..count).zip(steps) {
+            let parameters = &evaluation.parameters;
+            let (graph, _) = update_variant(parameters, &mut *optimizer, clip_norm, variant)?;
+            updates.push(Share {
+                name: match count {
+                    1 => "update".to_owned(),
+                    _ => format!("update {}", variant + 1),
+                },
+                times: 1,
+                steps,
+                listing: listing(graph)?,
+            });
+        }
+        Ok(updates)
     }
 
     fn gradient(&mut self, accumulate: bool) -> Result<Graph> {

@@ -53,6 +53,7 @@ impl Checks<'_> {
     /// Runs every rule.
     pub fn run(mut self, value: &mut Value) {
         self.plugins(value);
+        self.device(value);
         self.source(value);
         self.source_itself(value);
         let vocabulary = self.tokenizer(value);
@@ -133,6 +134,33 @@ impl Checks<'_> {
                     self.error(&at, message, missing.help);
                 }
             }
+        }
+    }
+
+    /// Asks whether the device is there and can compute with the precision.
+    fn device(&mut self, value: &Value) {
+        let Some(check) = self.catalog.check_device.clone() else {
+            return;
+        };
+        if self.wrong("device") || self.wrong("precision") {
+            return;
+        }
+        let written = |key: &str| at(value, key).cloned();
+        let (Some(device), Some(precision)) = (written("device"), written("precision")) else {
+            return;
+        };
+        let (Ok(device), Ok(precision)) = (
+            serde_json::from_value(device),
+            serde_json::from_value(precision),
+        ) else {
+            return;
+        };
+        for problem in check(device, precision) {
+            let paths: [&str; 2] = match problem.key {
+                "precision" => ["precision", "device"],
+                key => [key, "precision"],
+            };
+            self.error_of(&paths, problem.message, problem.help);
         }
     }
 
