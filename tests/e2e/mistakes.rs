@@ -332,7 +332,7 @@ fn a_device_that_is_not_there() {
     };
     let done = run_with(&folder, &["device=cuda"]);
     assert_eq!(done.code, 2, "{done}");
-    assert!(done.stderr.contains(" --> --set:1:1"), "{done}");
+    assert!(done.stderr.contains(" --> --set:1:8"), "{done}");
     assert!(done.stderr.contains(why), "{why}: {done}");
 }
 
