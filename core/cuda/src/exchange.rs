@@ -12,6 +12,9 @@ use std::cell::Cell;
 /// bounds the memory and the device's queue.
 const MOST: usize = 32;
 
+/// First element and length of an output.
+pub type Part = (usize, usize);
+
 #[derive(Debug)]
 struct Sent {
     memory: Pinned,
@@ -205,14 +208,14 @@ impl Outputs {
         self.last
     }
 
-    /// Parts of what was kept, by first element and length; none if nothing is kept there.
+    /// Parts of what was kept; none if nothing is kept there.
     ///
     /// # Errors
     /// The run failed.
     pub fn read(
         &mut self,
         place: usize,
-        parts: &[(usize, usize)],
+        parts: &[Part],
         device: &Device,
     ) -> Result<Option<Vec<f32>>, CudaError> {
         match self.places.get_mut(place) {
@@ -220,7 +223,7 @@ impl Outputs {
             _ => return Ok(None),
         }
         let values = self.waited(place, device)?;
-        let part = |(at, len): &(usize, usize)| values.get(*at..at + len).unwrap_or_default();
+        let part = |(at, len): &Part| values.get(*at..at + len).unwrap_or_default();
         Ok(Some(parts.iter().flat_map(part).copied().collect()))
     }
 }

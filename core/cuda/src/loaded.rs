@@ -5,7 +5,7 @@
 
 use crate::device::{Device, Event, Stream};
 use crate::error::{CudaError, Named};
-use crate::exchange::{Inputs, Outputs};
+use crate::exchange::{Inputs, Outputs, Part};
 use crate::launch::Launch;
 use crate::modules::Modules;
 use crate::print::{self, Argument, Printed, Work};
@@ -396,10 +396,7 @@ impl Loaded {
 
     /// Keeps outputs of the last run: the number of their place, and the part of each. The name of one that is
     /// not there is the error.
-    pub fn keep<'a>(
-        &mut self,
-        names: &'a [String],
-    ) -> Result<(usize, Vec<(usize, usize)>), &'a String> {
+    pub fn keep<'a>(&mut self, names: &'a [String]) -> Result<(usize, Vec<Part>), &'a String> {
         let part = |name: &'a String| self.outputs.get(name).copied().ok_or(name);
         let parts = names.iter().map(part).collect::<Result<_, _>>()?;
         Ok((self.results.keep(), parts))
@@ -412,7 +409,7 @@ impl Loaded {
     pub fn read(
         &mut self,
         place: usize,
-        parts: &[(usize, usize)],
+        parts: &[Part],
         device: &Device,
     ) -> Result<Option<Vec<f32>>, CudaError> {
         self.results.read(place, parts, device)
