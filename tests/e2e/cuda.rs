@@ -186,10 +186,10 @@ fn the_quickstart_gives_the_same_experiment_on_a_gpu_as_on_the_processor() {
     assert!(device.contains("Software CUDA device"), "{device}");
 }
 
-/// Hours where cores are few, so by hand:
+/// About an hour and a half of processor time, so by hand:
 /// `cargo test --release --test e2e -- --ignored --nocapture the_whole_quickstart`.
 #[test]
-#[ignore = "3600 steps in emulation take hours"]
+#[ignore = "3600 steps in emulation, an hour and a half of processor time"]
 fn the_whole_quickstart_ends_on_a_gpu_near_where_it_ends_on_the_processor() {
     let Some(soft) = installed() else { return };
     let folder = Folder::new();
