@@ -305,13 +305,12 @@ fn one_kernel_as_a_gpu_would_run_it() {
         "without what it needs: {one}"
     );
 
+    let wrong = name.replace("row", "rwo");
     let unknown = folder
-        .ablate(&[&arguments[..], &["rwo 1x1"]].concat())
+        .ablate(&[&arguments[..], &[&wrong]].concat())
         .exits(2);
-    assert!(
-        unknown.stderr.contains("there is no kernel `rwo 1x1`"),
-        "{unknown}"
-    );
+    let says = format!("there is no kernel `{wrong}`; did you mean `{name}`? there are: ");
+    assert!(unknown.stderr.contains(&says), "{unknown}");
     assert!(unknown.stderr.contains(&name), "{unknown}");
     folder
         .ablate(&["graph", "tiny.yaml", "--kernel", "row"])
@@ -319,6 +318,33 @@ fn one_kernel_as_a_gpu_would_run_it() {
     folder
         .ablate(&["graph", "tiny.yaml", "--cuda", "--program"])
         .exits(2);
+}
+
+/// An optimizer with several update graphs: each is listed, with how many steps run it.
+#[test]
+fn every_update_graph_is_counted() {
+    let folder = Folder::new();
+    let sets = ["--set", "optimizer={shampoo: {interval: 10}}"];
+    let arguments = [&sets[..], &["--part", "update"]].concat();
+    let (all, shown) = launches(&folder, &arguments);
+    let says = |what: &str| assert!(shown.contains(what), "{what}: {shown}");
+    says("One run of the update 1 graph");
+    says("One run of the update 2 graph");
+    says("1 in 100 of 1000 steps");
+    says("1 in 900 of 1000 steps");
+    says("a training step, on average");
+    // A kernel that both have is printed once.
+    let source = all.split("\nSource.").nth(1).unwrap_or_default();
+    let mut functions: Vec<&str> = source
+        .lines()
+        .filter(|line| line.contains("__global__"))
+        .collect();
+    let count = functions.len();
+    functions.sort_unstable();
+    functions.dedup();
+    assert_eq!(functions.len(), count);
+    let step = shown.split("ESTIMATE FROM").nth(1).unwrap_or_default();
+    insta::assert_snapshot!("launches_of_several_updates", step);
 }
 
 #[test]

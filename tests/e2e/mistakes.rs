@@ -331,7 +331,8 @@ fn a_device_that_is_not_there() {
         return; // This machine has one.
     };
     let done = run_with(&folder, &["device=cuda"]);
-    assert!(matches!(done.code, 1 | 2), "{done}");
+    assert_eq!(done.code, 2, "{done}");
+    assert!(done.stderr.contains(" --> --set:1:8"), "{done}");
     assert!(done.stderr.contains(why), "{why}: {done}");
 }
 

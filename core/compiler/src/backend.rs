@@ -10,6 +10,22 @@ use ablate_graph::{Feeds, Graph, GraphError, RandomKey};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProgramId(pub usize);
 
+/// Outputs of one run that are read later; made by [`Session::keep`], taken by [`Session::read`].
+#[derive(Debug)]
+pub enum Kept {
+    /// Copied at once, one output after the other.
+    Values(Vec<f32>),
+    /// Of a run that may still be queued.
+    Queued {
+        /// The program that ran.
+        program: ProgramId,
+        /// The session's own number of the place that the outputs of this run go to.
+        place: usize,
+        /// First element and length of each output there.
+        parts: Vec<(usize, usize)>,
+    },
+}
+
 /// Everything that can go wrong between a graph and its results.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
@@ -83,7 +99,7 @@ pub trait Backend: Send + Sync {
 /// Programs and the states that they share by name.
 ///
 /// States (parameters, gradients, optimizer slots) live in the session between runs; feeds are
-/// handed over for each run; outputs can be read until the same program runs again.
+/// handed over for each run; outputs can be read until the same program runs again, or later if they are kept.
 pub trait Session {
     /// Compiles a graph.
     ///
@@ -121,6 +137,36 @@ pub trait Session {
     /// # Errors
     /// There is no such output.
     fn output(&self, program: ProgramId, name: &str) -> Result<&[f32], BackendError>;
+
+    /// Keeps outputs of the last run of a program, in the order of `names`, for [`Session::read`]: later
+    /// runs, of this program too, leave them alone. A session that queues its runs waits for nothing
+    /// here; others need no more than this default, which copies them at once.
+    ///
+    /// # Errors
+    /// There is no such output.
+    fn keep(&mut self, program: ProgramId, names: &[String]) -> Result<Kept, BackendError> {
+        let mut values = Vec::with_capacity(names.len());
+        for name in names {
+            values.extend_from_slice(self.output(program, name)?);
+        }
+        Ok(Kept::Values(values))
+    }
+
+    /// What was kept, one output after the other. Waits for the run where that is needed; where runs
+    /// end in their order, whoever reads the last one first waits once for all.
+    ///
+    /// # Errors
+    /// The run failed, or was another session's.
+    fn read(&mut self, kept: Kept) -> Result<Vec<f32>, BackendError> {
+        match kept {
+            Kept::Values(values) => Ok(values),
+            Kept::Queued { program, .. } => Err(BackendError::Unknown {
+                what: "kept run",
+                name: program.0.to_string(),
+                known: String::new(),
+            }),
+        }
+    }
 
     /// The program as text: what `ablate graph --program` prints.
     ///

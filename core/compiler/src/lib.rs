@@ -19,7 +19,7 @@ pub mod program;
 mod reference;
 mod text;
 
-pub use backend::{Backend, BackendError, ProgramId, Session};
+pub use backend::{Backend, BackendError, Kept, ProgramId, Session};
 pub use error::CompileError;
 pub use profile::{KernelTime, SessionMemory};
 pub use program::{Program, Storage};

@@ -150,6 +150,18 @@ impl Event {
         unsafe { cu::event::record(self.0, stream.0) }.call("cuEventRecord")
     }
 
+    /// Whether the stream has come to the mark; also if it was never recorded.
+    ///
+    /// # Errors
+    /// Work before the mark failed.
+    pub fn is_reached(&self) -> Result<bool, CudaError> {
+        // SAFETY: the event is there.
+        match unsafe { cu::event::query(self.0) } {
+            Err(e) if e.0 == sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+            reached => reached.call("cuEventQuery").map(|()| true),
+        }
+    }
+
     /// Waits until the stream has come to the mark; at once if it was never recorded.
     ///
     /// # Errors

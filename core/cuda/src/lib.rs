@@ -16,6 +16,7 @@ mod compiler;
 mod device;
 mod epilogues;
 mod error;
+mod exchange;
 mod launch;
 mod libraries;
 pub mod listing;

@@ -1,13 +1,13 @@
 //! A loaded program: its work in order, what it is fed from, what it is read back to.
 //!
-//! Owns: launches with their addresses, staging memory, the captured graph. Must not know: states of other
+//! Owns: launches with their addresses, the places of inputs and outputs, the captured graph. Must not know: states of other
 //! programs, feeds by value.
 
 use crate::device::{Device, Event, Stream};
 use crate::error::{CudaError, Named};
+use crate::exchange::{Inputs, Outputs, Part};
 use crate::launch::Launch;
 use crate::lists::Lists;
-use crate::memory::{Memory, Pinned};
 use crate::modules::Modules;
 use crate::print::{self, Argument, Groups, KernelSource, LibraryProduct, Printed, Work};
 use crate::products::{Given, Products};
@@ -16,7 +16,6 @@ use ablate_compiler::{KernelTime, Program};
 use ablate_graph::RandomKey;
 use cudarc::driver::result as cu;
 use cudarc::driver::sys;
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// Elements that every input begins at a multiple of: 256 bytes, as allocations do.
@@ -33,13 +32,6 @@ impl Drop for Graph {
         // SAFETY: instantiated once; launched work goes on without it.
         let _ = unsafe { cu::graph::exec_destroy(self.0) };
     }
-}
-
-/// What is sent to the device for a run: two copies, so that one can be filled while the other is read.
-#[derive(Debug)]
-struct Staging {
-    memory: Pinned,
-    sent: Event,
 }
 
 /// A program on the device.
@@ -63,14 +55,10 @@ pub struct Loaded {
     streams: Vec<String>,
     /// First element of each input in `feed`, by buffer.
     inputs: BTreeMap<usize, usize>,
-    feed: Memory,
-    staging: [Staging; 2],
-    turn: usize,
+    feed: Inputs,
     /// First element of each output in `results`, and its length, by name.
     outputs: BTreeMap<String, (usize, usize)>,
-    results: Pinned,
-    done: Event,
-    pending: Cell<bool>,
+    results: Outputs,
     marks: Vec<Event>,
 }
 
@@ -135,12 +123,6 @@ impl Loaded {
         }
         let listed = printed.products().filter(|product| product.is_listed());
         let pointers = listed.map(|product| 3 * product.matrices().count()).sum();
-        let staging = || -> Result<Staging, CudaError> {
-            Ok(Staging {
-                memory: Pinned::new(feed)?,
-                sent: Event::new(false)?,
-            })
-        };
         Ok(Loaded {
             needs: needed_states(&program),
             times: program.kernel_times(),
@@ -151,13 +133,9 @@ impl Loaded {
             runs: 0,
             streams,
             inputs,
-            feed: Memory::new(feed, "the inputs of a program")?,
-            staging: [staging()?, staging()?],
-            turn: 0,
+            feed: Inputs::new(feed)?,
             outputs,
-            results: Pinned::new(results)?,
-            done: Event::new(false)?,
-            pending: Cell::new(false),
+            results: Outputs::new(results)?,
             marks: vec![],
             program,
         })
@@ -170,7 +148,7 @@ impl Loaded {
 
     /// Bytes on the device that belong to this program alone.
     pub fn input_bytes(&self) -> u64 {
-        (self.feed.len() * size_of::<f32>()) as u64 + self.lists.bytes()
+        ((self.feed.len() + self.results.len()) * size_of::<f32>()) as u64 + self.lists.bytes()
     }
 
     /// Forgets addresses and the graph that holds them.
@@ -185,19 +163,17 @@ impl Loaded {
     /// # Errors
     /// Work that used it failed.
     pub fn next_inputs(&mut self) -> Result<NextInputs<'_>, CudaError> {
-        self.turn = 1 - self.turn;
-        let staging = &mut self.staging[self.turn];
-        staging.sent.wait()?;
+        self.feed.advance()?;
         Ok(NextInputs {
             program: &self.program,
             places: &self.inputs,
-            memory: staging.memory.as_mut_slice(),
+            memory: self.feed.as_mut_slice(),
         })
     }
 
     /// Writes keys and step of the random streams beside the inputs.
     pub fn set_key(&mut self, key: RandomKey) {
-        let records = self.staging[self.turn].memory.as_mut_slice();
+        let records = self.feed.as_mut_slice();
         for (name, record) in self.streams.iter().zip(records.chunks_exact_mut(RECORD)) {
             let stream = ablate_random::Stream::new(key.seed, name).key();
             let words = [
@@ -348,10 +324,8 @@ impl Loaded {
         products: &Products,
         outputs: &[(String, u64)],
     ) -> Result<(), CudaError> {
-        let staging = &self.staging[self.turn];
-        // SAFETY: the caller's promise, here and below; `feed` is as long as its staging memory.
-        unsafe { staging.memory.send(self.feed.address(), stream) }?;
-        staging.sent.record(stream)?;
+        // SAFETY: the caller's promise, here and below.
+        unsafe { self.feed.send(stream) }?;
         self.runs += 1;
         if self.graph.is_none() && self.runs > 1 {
             self.graph = Some(unsafe { self.capture(stream, products, outputs) }?);
@@ -360,9 +334,8 @@ impl Loaded {
             Some(graph) => unsafe { cu::graph::launch(graph.0, stream.0) }.call("cuGraphLaunch")?,
             None => unsafe { self.launch_all(stream, products, outputs) }?,
         }
-        self.done.record(stream)?;
-        self.pending.set(true);
-        Ok(())
+        // Not in the graph: the place is another one while the last is kept.
+        unsafe { self.results.receive(stream) }
     }
 
     /// # Safety
@@ -401,20 +374,23 @@ impl Loaded {
             unsafe { launch.queue(stream, products) }?;
         }
         // SAFETY: the caller's promise.
-        unsafe { self.receive(stream, outputs) }
+        unsafe { self.collect(stream, outputs) }
     }
 
     /// # Safety
     /// As [`Loaded::enqueue`].
-    unsafe fn receive(
+    unsafe fn collect(
         &mut self,
         stream: &Stream,
         outputs: &[(String, u64)],
     ) -> Result<(), CudaError> {
         for (name, from) in outputs {
             if let Some((at, len)) = self.outputs.get(name).copied() {
-                // SAFETY: the caller's promise.
-                unsafe { self.results.receive(at, len, *from, stream) }?;
+                let size = size_of::<f32>();
+                let to = self.results.address() + (at * size) as u64;
+                // SAFETY: the caller's promise; `results` is as long as all outputs together.
+                unsafe { cu::memcpy_dtod_async(to, *from, len * size, stream.0) }
+                    .call("cuMemcpyDtoDAsync")?;
             }
         }
         Ok(())
@@ -437,10 +413,8 @@ impl Loaded {
         while self.marks.len() <= self.launches.len() {
             self.marks.push(Event::new(true)?);
         }
-        let staging = &self.staging[self.turn];
         // SAFETY: the caller's promise, here and below.
-        unsafe { staging.memory.send(self.feed.address(), stream) }?;
-        staging.sent.record(stream)?;
+        unsafe { self.feed.send(stream) }?;
         for (step, mark) in self.launches.iter().zip(&self.marks) {
             mark.record(stream)?;
             for launch in step {
@@ -448,7 +422,8 @@ impl Loaded {
             }
         }
         self.marks[self.launches.len()].record(stream)?;
-        unsafe { self.receive(stream, outputs) }?;
+        unsafe { self.collect(stream, outputs) }?;
+        unsafe { self.results.receive(stream) }?;
         stream.wait()?;
         for (marks, time) in self.marks.windows(2).zip(&mut self.times) {
             time.calls += 1;
@@ -464,7 +439,6 @@ impl Loaded {
                 .iter_mut()
                 .for_each(|t| t.seconds = whole * t.flops / flops.max(1.0));
         }
-        self.pending.set(false);
         Ok(())
     }
 
@@ -481,12 +455,28 @@ impl Loaded {
         let Some((at, len)) = self.outputs.get(name).copied() else {
             return Ok(None);
         };
-        if self.pending.get() {
-            device.make_current()?;
-            self.done.wait()?;
-            self.pending.set(false);
-        }
-        Ok(Some(&self.results.as_slice()[at..at + len]))
+        Ok(self.results.newest(device)?.get(at..at + len))
+    }
+
+    /// Keeps outputs of the last run: the number of their place, and the part of each. The name of one that is
+    /// not there is the error.
+    pub fn keep<'a>(&mut self, names: &'a [String]) -> Result<(usize, Vec<Part>), &'a String> {
+        let part = |name: &'a String| self.outputs.get(name).copied().ok_or(name);
+        let parts = names.iter().map(part).collect::<Result<_, _>>()?;
+        Ok((self.results.keep(), parts))
+    }
+
+    /// What was kept, after waiting for its run; none if it was read before.
+    ///
+    /// # Errors
+    /// The run failed.
+    pub fn read(
+        &mut self,
+        place: usize,
+        parts: &[Part],
+        device: &Device,
+    ) -> Result<Option<Vec<f32>>, CudaError> {
+        self.results.read(place, parts, device)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::products::Products;
 use crate::programs::compile;
 use crate::Precision;
 use ablate_compiler::program::Place;
-use ablate_compiler::{BackendError, KernelTime, Program, ProgramId, Session, SessionMemory};
+use ablate_compiler::{BackendError, Kept, KernelTime, Program, ProgramId, Session, SessionMemory};
 use ablate_graph::{Feeds, Graph, RandomKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -280,6 +280,33 @@ impl Session for CudaSession {
         let loaded = self.loaded(program)?;
         let found = loaded.output(name, &self.device)?;
         found.ok_or_else(|| unknown("output", name, loaded.output_names()))
+    }
+
+    fn keep(&mut self, program: ProgramId, names: &[String]) -> Result<Kept, BackendError> {
+        self.loaded(program)?;
+        let loaded = &mut self.programs[program.0];
+        match loaded.keep(names) {
+            Ok((place, parts)) => Ok(Kept::Queued {
+                program,
+                place,
+                parts,
+            }),
+            Err(name) => Err(unknown("output", name, loaded.output_names())),
+        }
+    }
+
+    fn read(&mut self, kept: Kept) -> Result<Vec<f32>, BackendError> {
+        let (program, place, parts) = match kept {
+            Kept::Values(values) => return Ok(values),
+            Kept::Queued {
+                program,
+                place,
+                parts,
+            } => (program, place, parts),
+        };
+        self.loaded(program)?;
+        let read = self.programs[program.0].read(place, &parts, &self.device)?;
+        read.ok_or_else(|| unknown("kept run", &place.to_string(), std::iter::empty()))
     }
 
     fn program_text(&self, program: ProgramId) -> Result<String, BackendError> {

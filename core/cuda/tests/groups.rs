@@ -104,8 +104,11 @@ fn backend() -> Option<CudaBackend> {
     let soft = installed()?;
     soft.load();
     let backend = CudaBackend::new().expect("the software device is there");
-    let cache = soft.folder().with_extension("cubins");
-    Some(backend.with_cache(Some(cache)).expect("NVRTC is there"))
+    Some(
+        backend
+            .with_cache(Some(soft.images()))
+            .expect("NVRTC is there"),
+    )
 }
 
 /// As the backbone of a model has it.

@@ -25,8 +25,9 @@ fn backend() -> Option<CudaBackend> {
     let soft = installed()?;
     soft.load();
     let backend = CudaBackend::new().expect("the software device is there");
-    let cache = soft.folder().with_extension("cubins");
-    let backend = backend.with_cache(Some(cache)).expect("NVRTC is there");
+    let backend = backend
+        .with_cache(Some(soft.images()))
+        .expect("NVRTC is there");
     Some(backend.with_precision(Precision::Bf16))
 }
 

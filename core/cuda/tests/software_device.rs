@@ -11,11 +11,6 @@ use ablate_graph::RandomKey;
 use ablate_soft_cuda::{installed, is_child, rerun, test_name, Counts, Library, SoftCuda};
 use std::path::PathBuf;
 
-/// Where these tests keep compiled kernels: beside the device, not in the user's cache.
-fn cache(soft: &SoftCuda) -> PathBuf {
-    soft.folder().with_extension("cubins")
-}
-
 /// The backend on the software device, or nothing where there is none.
 fn backend() -> Option<CudaBackend> {
     let soft = installed()?;
@@ -23,7 +18,7 @@ fn backend() -> Option<CudaBackend> {
     let backend = CudaBackend::new().expect("the software device is there");
     Some(
         backend
-            .with_cache(Some(cache(soft)))
+            .with_cache(Some(soft.images()))
             .expect("NVRTC is there"),
     )
 }
@@ -387,7 +382,7 @@ fn cublaslt_can_be_done_without() {
     let libraries = [Library::Driver, Library::Nvrtc, Library::Cublas];
     let without = SoftCuda::install_only(&libraries).expect("installed above");
     let said = |soft: &SoftCuda| {
-        let home = cache(soft).to_string_lossy().into_owned();
+        let home = soft.images().to_string_lossy().into_owned();
         let finished = rerun(soft, name, &[("XDG_CACHE_HOME", &home)]);
         assert!(finished.passed, "{}\n{}", finished.stdout, finished.stderr);
         assert!(is_quiet(&finished.stderr), "{}", finished.stderr);

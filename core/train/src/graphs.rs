@@ -24,6 +24,9 @@ use crate::window::{input_name, Labelled};
 /// Added to the norm before dividing, as `torch.nn.utils.clip_grad_norm_`.
 const CLIP_EPS: f32 = 1e-6;
 
+/// The output of the update graphs: the global norm of the gradients before clipping.
+pub(crate) const GRADIENT_NORM: &str = "grad_norm";
+
 /// End of the names of inputs that say where the labels of a per-token feature lie.
 const POSITIONS: &str = ".positions";
 
@@ -436,7 +439,7 @@ fn update_nodes(
     let squares =
         squares.ok_or_else(|| TrainError::Setup("the model has no parameters".to_owned()))?;
     let norm = g.sqrt(&squares)?;
-    g.output("grad_norm", &norm)?;
+    g.output(GRADIENT_NORM, &norm)?;
     let factor = match clip {
         Some(limit) => {
             let below = g.add_scalar(&norm, CLIP_EPS)?;

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use ablate_bert::{BertConfig, ParameterSpec};
-use ablate_compiler::{KernelTime, ProgramId, Session, SessionMemory};
+use ablate_compiler::{Kept, KernelTime, ProgramId, Session, SessionMemory};
 use ablate_graph::RandomKey;
 
 use crate::error::TrainError;
@@ -28,9 +28,25 @@ pub(crate) enum Mode {
 struct Compiled {
     id: ProgramId,
     parameters: Vec<ParameterSpec>,
-    /// Outputs of each objective: its loss, then its metrics by name.
-    losses: Vec<String>,
-    metrics: Vec<Vec<(String, String)>>,
+    /// Outputs: of each objective its loss, then its metrics.
+    outputs: Vec<String>,
+    /// Names of each objective's metrics.
+    metrics: Vec<Vec<String>>,
+}
+
+/// A micro-batch whose losses are not read yet.
+pub(crate) struct Queued {
+    compiled: usize,
+    kept: Kept,
+    /// Floating-point operations.
+    pub flops: f64,
+}
+
+/// An update whose gradient norm is not read yet.
+pub(crate) struct QueuedUpdate {
+    kept: Kept,
+    /// Floating-point operations.
+    pub flops: f64,
 }
 
 /// Sums over micro-batches: for each objective the loss and its metrics.
@@ -129,27 +145,15 @@ impl Programs {
             Mode::Accumulate => graphs::gradient(&self.config, objectives, shape, true)?,
             Mode::Evaluate => graphs::evaluation(&self.config, objectives, shape)?,
         };
-        let outputs = |(name, metrics): (&String, Vec<String>)| -> Vec<(String, String)> {
-            metrics
-                .into_iter()
-                .map(|metric| {
-                    let output = graphs::output_name(name, &metric);
-                    (metric, output)
-                })
-                .collect()
-        };
+        let metrics = built.metric_names();
+        let mut outputs = Vec::new();
+        for (name, metrics) in self.names.iter().zip(&metrics) {
+            outputs.push(graphs::output_name(name, "loss_sum"));
+            outputs.extend(metrics.iter().map(|m| graphs::output_name(name, m)));
+        }
         let compiled = Compiled {
-            losses: self
-                .names
-                .iter()
-                .map(|name| graphs::output_name(name, "loss_sum"))
-                .collect(),
-            metrics: self
-                .names
-                .iter()
-                .zip(built.metric_names())
-                .map(outputs)
-                .collect(),
+            outputs,
+            metrics,
             parameters: built.parameters,
             id: self.session.load(built.graph)?,
         };
@@ -189,42 +193,58 @@ impl Programs {
         Ok(all)
     }
 
-    /// Runs one micro-batch and adds what it puts out to `sums`. Returns the floating-point operations.
+    /// Runs one micro-batch. Its outputs are for [`Programs::add`], so that a device need not be waited for
+    /// while there is more for it to do.
     pub fn run(
         &mut self,
         objectives: &mut [Box<dyn Objective>],
         mode: Mode,
         batch: &Ready,
         key: RandomKey,
-        sums: &mut Sums,
-    ) -> Result<f64, TrainError> {
+    ) -> Result<Queued, TrainError> {
         let index = self.compiled(objectives, mode, &batch.shape)?;
         let compiled = &self.forward[index].1;
         self.session.run(compiled.id, &batch.feeds, key)?;
+        Ok(Queued {
+            compiled: index,
+            kept: self.session.keep(compiled.id, &compiled.outputs)?,
+            flops: self.session.flops(compiled.id),
+        })
+    }
+
+    /// Waits for a micro-batch and adds what it put out, and its units by objective, to `sums`.
+    pub fn add(
+        &mut self,
+        queued: Queued,
+        units: &[f64],
+        sums: &mut Sums,
+    ) -> Result<(), TrainError> {
+        let compiled = &self.forward[queued.compiled].1;
+        let values = self.session.read(queued.kept)?;
+        let mut values = scalars(&values, &compiled.outputs)?;
         sums.loss.resize(self.names.len(), 0.0);
         sums.metrics.resize(self.names.len(), Vec::new());
         sums.units.resize(self.names.len(), 0.0);
-        for (i, output) in compiled.losses.iter().enumerate() {
-            sums.units[i] += batch.units[i];
-            sums.loss[i] += self.scalar(compiled.id, output)?;
-            for (metric, output) in &compiled.metrics[i] {
-                let value = self.scalar(compiled.id, output)?;
+        for (i, metrics) in compiled.metrics.iter().enumerate() {
+            sums.units[i] += units[i];
+            sums.loss[i] += values.next().unwrap_or(f64::NAN);
+            for (metric, value) in metrics.iter().zip(&mut values) {
                 match sums.metrics[i].iter_mut().find(|(m, _)| m == metric) {
                     Some((_, sum)) => *sum += value,
                     None => sums.metrics[i].push((metric.clone(), value)),
                 }
             }
         }
-        Ok(self.session.flops(compiled.id))
+        Ok(())
     }
 
-    /// Runs the update; returns the gradient norm and the floating-point operations.
+    /// Runs the update. Its gradient norm is for [`Programs::gradient_norm`].
     pub fn run_update(
         &mut self,
         optimizer: &dyn Optimizer,
         step: u64,
         learning_rate: f64,
-    ) -> Result<(f64, f64), TrainError> {
+    ) -> Result<QueuedUpdate, TrainError> {
         let variant = optimizer.variant(step)?;
         let Some(&id) = self.updates.get(variant as usize) else {
             return Err(TrainError::Setup(format!(
@@ -249,17 +269,31 @@ impl Programs {
             feeds.set(name, vec![value as f32]);
         }
         self.session.run(id, &feeds, RandomKey::default())?;
-        Ok((self.scalar(id, "grad_norm")?, self.session.flops(id)))
+        Ok(QueuedUpdate {
+            kept: self.session.keep(id, &[graphs::GRADIENT_NORM.to_owned()])?,
+            flops: self.session.flops(id),
+        })
     }
 
-    fn scalar(&self, program: ProgramId, name: &str) -> Result<f64, TrainError> {
-        let values = self.session.output(program, name)?;
-        match values {
-            [value] => Ok(f64::from(*value)),
-            _ => Err(TrainError::Setup(format!(
-                "output `{name}` has {} elements, expected 1",
-                values.len()
-            ))),
-        }
+    /// Waits for an update, and so for all that was queued before it; the gradient norm before clipping.
+    pub fn gradient_norm(&mut self, update: QueuedUpdate) -> Result<f64, TrainError> {
+        let values = self.session.read(update.kept)?;
+        let mut norm = scalars(&values, &[graphs::GRADIENT_NORM.to_owned()])?;
+        Ok(norm.next().unwrap_or(f64::NAN))
     }
+}
+
+/// Outputs of one element each.
+fn scalars<'a>(
+    values: &'a [f32],
+    names: &[String],
+) -> Result<impl Iterator<Item = f64> + 'a, TrainError> {
+    if values.len() != names.len() {
+        return Err(TrainError::Setup(format!(
+            "the outputs {} have {} elements together, expected one each",
+            names.join(", "),
+            values.len()
+        )));
+    }
+    Ok(values.iter().map(|v| f64::from(*v)))
 }

@@ -24,7 +24,7 @@ use crate::objective::Objective;
 use crate::optimizer::{Optimizer, SlotSpec};
 use crate::outcome::{Ending, NamedTensor, Outcome, TrainEvent};
 use crate::prefetch::{DataParts, Prefetcher};
-use crate::programs::{divide, Mode, Programs, Sums};
+use crate::programs::{divide, Mode, Programs, Queued, Sums};
 use crate::rules::{Rules, Verdict};
 use crate::schedule::Schedule;
 use crate::setup::{Parts, TrainerConfig};
@@ -316,7 +316,8 @@ impl Trainer {
         let start = Instant::now();
         let mut window = self.data.next()?;
         let waited = start.elapsed().as_secs_f64();
-        let mut sums = Sums::default();
+        // All of the step is queued before anything is read, so that a device is waited for once.
+        let mut queued = Vec::with_capacity(window.batches.len());
         for (i, batch) in window.batches.iter().enumerate() {
             let mode = if i == 0 {
                 Mode::First
@@ -327,18 +328,24 @@ impl Trainer {
                 seed: self.config.seed,
                 step: self.progress.micro_step,
             };
-            let flops = self
-                .programs
-                .run(&mut self.objectives, mode, batch, key, &mut sums)?;
-            self.progress.flops += flops;
+            let ran = self.programs.run(&mut self.objectives, mode, batch, key)?;
+            self.progress.flops += ran.flops;
             self.progress.micro_step += 1;
+            queued.push(ran);
         }
-        let (loss, values) = divide(&sums, &self.names, &self.weights, false);
         let step = self.progress.step + 1;
         let learning_rate = self.config.learning_rate * self.schedule.factor(step)?;
-        let (grad_norm, flops) = self
+        let update = self
             .programs
             .run_update(&*self.optimizer, step, learning_rate)?;
+        self.progress.flops += update.flops;
+        // The last first: then the others are there.
+        let grad_norm = self.programs.gradient_norm(update)?;
+        let mut sums = Sums::default();
+        for (ran, batch) in queued.into_iter().zip(&window.batches) {
+            self.programs.add(ran, &batch.units, &mut sums)?;
+        }
+        let (loss, values) = divide(&sums, &self.names, &self.weights, false);
         self.progress.step = step;
         self.progress.tokens += window.tokens;
         self.progress.data_wait_seconds += waited;
@@ -346,7 +353,6 @@ impl Trainer {
         let capacities = &window.batches[0].shape.capacities;
         self.progress.capacities[0].clone_from(capacities);
         self.data.recycle(window);
-        self.progress.flops += flops;
         self.progress.learning_rate = learning_rate;
         self.progress.grad_norm = grad_norm;
         self.progress.history.push(Point {
@@ -381,22 +387,25 @@ impl Trainer {
     /// Measures a held-out split; None when it holds no example.
     fn evaluate(&mut self, split: Split, clock: &Clock) -> Result<Option<MetricsRow>, TrainError> {
         let mut sums = Sums::default();
-        let mut any = false;
+        // One batch is queued ahead of the one that is read, so that a device always has one to do.
+        let mut before: Option<(Queued, Vec<f64>)> = None;
         let batches = self.data.evaluation(split)?;
         while let Some(batch) = batches.next()? {
-            any = true;
-            self.programs.run(
+            let ran = self.programs.run(
                 &mut self.objectives,
                 Mode::Evaluate,
                 &batch,
                 RandomKey::default(),
-                &mut sums,
             )?;
             self.progress.capacities[1] = batch.shape.capacities;
+            if let Some((ran, units)) = before.replace((ran, batch.units)) {
+                self.programs.add(ran, &units, &mut sums)?;
+            }
         }
-        if !any {
+        let Some((ran, units)) = before else {
             return Ok(None);
-        }
+        };
+        self.programs.add(ran, &units, &mut sums)?;
         let (loss, values) = divide(&sums, &self.names, &self.weights, true);
         Ok(Some(self.row(Some(split), loss, values, clock)))
     }

@@ -11,8 +11,9 @@ mod worker;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 
-use ablate_experiment::Plugins;
+use ablate_experiment::{check_device, Plugins};
 use ablate_recipe::{load_with, Catalog, Loaded, PluginPath};
 use ablate_validator::probe::Prober;
 use ablate_validator::process::Limits;
@@ -87,9 +88,22 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// What a recipe is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its device will be opened, and must be there.
+    Compute,
+    /// To look at it; the device may be another machine's.
+    Look,
+}
+
 /// A recipe and the plugins it names, checked as a whole. Loaded plugins are looked at by a worker; who makes
 /// instances of them in this process calls [`Plugins::open`] first.
-pub fn load(args: &RecipeArgs, more_sets: &[String]) -> Result<(Loaded, Plugins), Failure> {
+pub fn load(
+    args: &RecipeArgs,
+    more_sets: &[String],
+    purpose: Purpose,
+) -> Result<(Loaded, Plugins), Failure> {
     let mut found: Option<Plugins> = None;
     let mut broken: Option<String> = None;
     let mut sets: Vec<String> = args.sets.iter().chain(more_sets).cloned().collect();
@@ -102,7 +116,10 @@ pub fn load(args: &RecipeArgs, more_sets: &[String]) -> Result<(Loaded, Plugins)
     let resolve = |paths: &[PluginPath]| -> (Catalog, Vec<(usize, String)>) {
         match Plugins::probe(paths, prober) {
             Ok((plugins, wrong)) => {
-                let catalog = plugins.catalog();
+                let mut catalog = plugins.catalog();
+                if purpose == Purpose::Compute {
+                    catalog.check_device = Some(Arc::new(check_device));
+                }
                 found = Some(plugins);
                 (catalog, wrong)
             }

@@ -8,7 +8,7 @@ use std::sync::{Once, OnceLock};
 use ablate_compiler::{Backend, BackendError, ReferenceBackend, Session};
 use ablate_cpu::CpuBackend;
 use ablate_cuda::CudaBackend;
-use ablate_recipe::{Device, Precision};
+use ablate_recipe::{Device, DeviceProblem, Precision};
 
 use crate::error::{ExperimentError, Result};
 
@@ -74,6 +74,18 @@ impl Backend for InF32 {
     fn session(&self) -> std::result::Result<Box<dyn Session>, BackendError> {
         self.0.session()
     }
+}
+
+/// Why this machine has not the device of a recipe, for checking the recipe before any work. A GPU is looked
+/// for only if the recipe asks for one.
+pub fn check(device: Device) -> Option<DeviceProblem> {
+    if device != Device::Cuda {
+        return None;
+    }
+    gpu().err().map(|reason| DeviceProblem {
+        message: format!("`device: cuda` needs a GPU, and there is none to use here: {reason}"),
+        help: "write device: auto or device: cpu to train without a GPU".to_owned(),
+    })
 }
 
 fn cpu(precision: Precision, threads: usize) -> Result<Box<dyn Backend>> {

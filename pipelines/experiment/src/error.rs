@@ -83,16 +83,26 @@ pub enum ExperimentError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// No arm or seed of this name.
-    #[error("there is no {what} `{name}`; there are: {known}")]
+    /// No arm, seed or kernel of this name.
+    #[error(
+        "there is no {what} `{name}`; {}there are: {known}",
+        did_you_mean(name, known)
+    )]
     Unknown {
-        /// `arm` or `seed`.
+        /// `arm`, `seed` or `kernel`.
         what: &'static str,
         /// What was asked for.
         name: String,
-        /// What exists.
+        /// What exists, comma-separated.
         known: String,
     },
+}
+
+fn did_you_mean(name: &str, known: &str) -> String {
+    match ablate_recipe::nearest(name, known.split(", ")) {
+        Some(near) => format!("did you mean `{near}`? "),
+        None => String::new(),
+    }
 }
 
 /// What the process of a trial had come to when it was last heard of.

@@ -29,7 +29,9 @@ pub mod worker;
 
 pub use batches::{TrialBatches, Yardstick, EVALUATION_SEED};
 pub use data::{CorpusFacts, DataSet, DataStore};
-pub use device::{default_threads, describe_gpu, open as open_device, reference};
+pub use device::{
+    check as check_device, default_threads, describe_gpu, open as open_device, reference,
+};
 pub use error::{ExperimentError, LastSeen, Result};
 pub use events::{Event, Progress, Silent};
 pub use objectives::pairs;

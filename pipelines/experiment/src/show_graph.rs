@@ -10,7 +10,7 @@ use ablate_cuda::Precision;
 use ablate_graph::ir::Lowered;
 use ablate_graph::Graph;
 use ablate_recipe::Recipe;
-use ablate_train::graphs::{evaluation, gradient, update, ForwardShape};
+use ablate_train::graphs::{evaluation, gradient, update, update_variant, ForwardShape};
 use ablate_train::window::label_window;
 use ablate_train::{BatchSource, Objective};
 
@@ -54,15 +54,31 @@ pub fn text(
     Ok(session.program_text(program)?)
 }
 
+/// Steps over which it is counted how often each update graph runs.
+pub const COUNTED_STEPS: u64 = 1000;
+
+/// A graph that training steps run.
+#[derive(Clone, Debug)]
+pub struct Share {
+    /// Its name.
+    pub name: String,
+    /// Runs in each step.
+    pub times: usize,
+    /// How many of the first [`COUNTED_STEPS`] steps run it; all, unless the optimizer has several update graphs.
+    pub steps: u64,
+    /// What one run launches.
+    pub listings: Listings,
+}
+
 /// What a trial launches on a GPU at the shapes of its first training step; nothing is run.
 #[derive(Clone, Debug)]
 pub struct Launches {
     /// The recipe's precision, as far as a GPU has it.
     pub precision: Precision,
-    /// The graph that was asked for.
-    pub part: Listing,
-    /// Everything that a training step runs: a name, how often, and what one run launches.
-    pub step: Vec<(&'static str, usize, Listings)>,
+    /// The graph that was asked for, or all of its kind: a name and what one run launches.
+    pub parts: Vec<(String, Listing)>,
+    /// Everything that training steps run.
+    pub step: Vec<Share>,
 }
 
 /// One graph as a GPU runs it in each precision.
@@ -110,26 +126,39 @@ pub fn launches(
     };
     let mut graphs = Graphs::new(recipe, data, plugins, seed)?;
     let accumulated = recipe.train.accumulate.saturating_sub(1);
+    let every_step = |name: &str, times, listings| Share {
+        name: name.to_owned(),
+        times,
+        steps: COUNTED_STEPS,
+        listings,
+    };
     let gradient = Listings::new(graphs.part(Part::Gradient)?)?;
-    let mut step = vec![("gradient", 1, gradient)];
+    let mut step = vec![every_step("gradient", 1, gradient)];
     if accumulated > 0 {
-        let gradient = Listings::new(graphs.gradient(true)?)?;
-        step.push(("gradient, accumulating", accumulated, gradient));
+        let graph = Listings::new(graphs.gradient(true)?)?;
+        step.push(every_step("gradient, accumulating", accumulated, graph));
     }
-    let update = Listings::new(graphs.part(Part::Update)?)?;
-    step.push(("update", 1, update));
-    let found = match part {
-        Part::Gradient => step.first(),
-        Part::Update => step.last(),
-        Part::Evaluation => None,
+    let updates = graphs.updates()?;
+    let parts = |shares: &[Share]| -> Vec<(String, Listing)> {
+        let part = |share: &Share| {
+            let listing = share.listings.of(precision).clone();
+            (share.name.clone(), listing)
+        };
+        shares.iter().map(part).collect()
     };
-    let part = match found {
-        Some((_, _, listings)) => listings.of(precision).clone(),
-        None => listing(&graphs.part(part)?.lower()?, precision)?,
+    let parts = match part {
+        Part::Gradient => parts(&step[..1]),
+        Part::Update => parts(&updates),
+        Part::Evaluation => {
+            let lowered = graphs.part(Part::Evaluation)?.lower()?;
+            let evaluation = listing(&lowered, precision)?;
+            vec![("evaluation".to_owned(), evaluation)]
+        }
     };
+    step.extend(updates);
     Ok(Launches {
         precision,
-        part,
+        parts,
         step,
     })
 }
@@ -181,6 +210,36 @@ impl<'a> Graphs<'a> {
         let mut optimizer = self.plugins.optimizer(&self.recipe.optimizer)?;
         let clip_norm = self.recipe.train.clip_norm;
         Ok(update(&evaluation.parameters, &mut *optimizer, clip_norm)?.0)
+    }
+
+    /// Every update graph with the steps that run it.
+    fn updates(&mut self) -> Result<Vec<Share>> {
+        let evaluation = evaluation(&self.config, &mut self.objectives, &self.shape)?;
+        let mut optimizer = self.plugins.optimizer(&self.recipe.optimizer)?;
+        let clip_norm = self.recipe.train.clip_norm;
+        let count = optimizer.variants().max(1);
+        let mut steps = vec![0; count as usize];
+        for step in 1..=COUNTED_STEPS {
+            let variant = optimizer.variant(step)?;
+            if let Some(steps) = steps.get_mut(variant as usize) {
+                *steps += 1;
+            }
+        }
+        let mut updates = vec![];
+        for (variant, steps) in (0..count).zip(steps) {
+            let parameters = &evaluation.parameters;
+            let (graph, _) = update_variant(parameters, &mut *optimizer, clip_norm, variant)?;
+            updates.push(Share {
+                name: match count {
+                    1 => "update".to_owned(),
+                    _ => format!("update {}", variant + 1),
+                },
+                times: 1,
+                steps,
+                listings: Listings::new(graph)?,
+            });
+        }
+        Ok(updates)
     }
 
     fn gradient(&mut self, accumulate: bool) -> Result<Graph> {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use serde_json::Value;
 
-use crate::recipe::Source;
+use crate::recipe::{Device, Source};
 
 /// Kind of a thing that is chosen by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +59,18 @@ pub struct Together<'a> {
 /// with configs that the objectives accept.
 pub type TogetherCheck = dyn Fn(&Together<'_>) -> Vec<(usize, String)> + Send + Sync + 'static;
 
+/// Why a device cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceProblem {
+    /// What was expected and what was found.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// Whether this machine has a device; gives what is wrong.
+pub type DeviceCheck = dyn Fn(Device) -> Option<DeviceProblem> + Send + Sync + 'static;
+
 /// A look at a checkpoint folder or a tokenizer file; gives the entries of its vocabulary, or what is
 /// wrong with it.
 pub type VocabularyCheck = dyn Fn(&Path) -> Result<usize, String> + Send + Sync + 'static;
@@ -99,6 +111,9 @@ pub struct Catalog {
     /// Further check of the folder in `model.bert.huggingface`, which exists: weights that are damaged
     /// or do not fit its configuration.
     pub check_checkpoint: Option<Arc<VocabularyCheck>>,
+    /// Further check of `device`; none where the recipe is read for something that opens no
+    /// device.
+    pub check_device: Option<Arc<DeviceCheck>>,
     /// Further check of the file in `data.tokenizer`, which exists.
     pub check_tokenizer: Option<Arc<VocabularyCheck>>,
 }

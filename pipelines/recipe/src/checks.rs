@@ -54,6 +54,7 @@ impl Checks<'_> {
     pub fn run(mut self, value: &mut Value) {
         self.arithmetic(value);
         self.plugins(value);
+        self.device(value);
         self.source(value);
         self.source_itself(value);
         let vocabulary = self.tokenizer(value);
@@ -151,6 +152,22 @@ impl Checks<'_> {
                     self.error(&at, message, missing.help);
                 }
             }
+        }
+    }
+
+    /// Asks whether the device is there.
+    fn device(&mut self, value: &Value) {
+        let Some(check) = self.catalog.check_device.clone() else {
+            return;
+        };
+        let written = at(value, "device")
+            .cloned()
+            .filter(|_| !self.wrong("device"));
+        let Some(Ok(device)) = written.map(serde_json::from_value) else {
+            return;
+        };
+        if let Some(problem) = check(device) {
+            self.error_of(&["device"], problem.message, problem.help);
         }
     }
 

@@ -29,8 +29,8 @@ mod words;
 
 pub use arms::{Arm, ArmKind, ArmPlan, BASELINE};
 pub use catalog::{
-    Catalog, ConfigCheck, ConfigProblem, Kind, SourceCheck, Together, TogetherCheck,
-    VocabularyCheck,
+    Catalog, ConfigCheck, ConfigProblem, DeviceCheck, DeviceProblem, Kind, SourceCheck, Together,
+    TogetherCheck, VocabularyCheck,
 };
 pub use component::{Component, Objective, Optimizer};
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
@@ -42,3 +42,4 @@ pub use recipe::{
 };
 pub use schema::{card_schema, schema};
 pub use stop::Stop;
+pub use words::nearest;

@@ -80,10 +80,11 @@ fn no_allocation_after_the_first_runs() {
             let before = ALLOCATIONS.load(Ordering::Relaxed);
             (3..3 + runs).for_each(&mut run);
             let count = ALLOCATIONS.load(Ordering::Relaxed) - before;
-            // The queue through which a run enters the thread pool grows by a block now and then.
-            let queue = if threads == 1 { 0 } else { 4 };
+            // The queue through which a run enters the thread pool grows by a block now and then, and on a busy
+            // machine the harness speaks up from another thread. What a run allocates, every run does.
+            const STRAY: usize = 4;
             assert!(
-                count <= queue,
+                count <= STRAY,
                 "{name}, {}: {count} allocations in {runs} runs",
                 backend.description()
             );

@@ -1,4 +1,5 @@
-//! Correctness against the processor, step times and the share of what the device can do.
+//! Correctness against the processor, step times and the share of what the device can do: on a machine with a
+//! GPU. Elsewhere the three tests say `SKIPPED`, and a fourth runs them on the software device.
 
 use ablate_bench::{measure, median, parts, Configuration, Plan};
 use ablate_compiler::Backend;
@@ -6,6 +7,7 @@ use ablate_conformance::{cases, check, check_against_stock, random};
 use ablate_cpu::CpuBackend;
 use ablate_cuda::{CudaBackend, Precision};
 use ablate_graph::{Feeds, Graph, RandomKey};
+use ablate_soft_cuda::installed;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -19,13 +21,32 @@ const PRECISIONS: &[(&str, Precision)] = &[
 /// One test at a time has the device.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// What the software device is called. What it computes is right or wrong; how long it takes means nothing.
+const SOFTWARE: &str = "Software CUDA device";
+
+/// A device with its turn.
+struct Tested {
+    backend: CudaBackend,
+    /// Whether this is the device of `tests/soft-cuda`.
+    software: bool,
+    _turn: MutexGuard<'static, ()>,
+}
+
 /// The device, or nothing where there is none.
-fn device() -> Option<(CudaBackend, MutexGuard<'static, ()>)> {
+fn device() -> Option<Tested> {
     let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
     match CudaBackend::new() {
         Ok(backend) => {
             println!("{}", backend.description());
-            Some((backend, turn))
+            let software = backend.description().contains(SOFTWARE);
+            if software {
+                println!("SOFTWARE DEVICE: a rehearsal at the smallest sizes. Nothing here was run on hardware.");
+            }
+            Some(Tested {
+                backend,
+                software,
+                _turn: turn,
+            })
         }
         Err(reason) => {
             println!("SKIPPED: no CUDA device: {reason}");
@@ -34,7 +55,25 @@ fn device() -> Option<(CudaBackend, MutexGuard<'static, ()>)> {
     }
 }
 
-fn sizes() -> Vec<Configuration> {
+/// The size of a rehearsal on the software device.
+fn smallest() -> Configuration {
+    Configuration {
+        size: "soft".to_owned(),
+        layers: 1,
+        hidden: 32,
+        heads: 2,
+        intermediate: 64,
+        vocab: 200,
+        seq: 24,
+        batch: 4,
+        ..Configuration::preset("tiny").expect("a preset")
+    }
+}
+
+fn sizes(software: bool) -> Vec<Configuration> {
+    if software {
+        return vec![smallest()];
+    }
     let asked = std::env::var("ABLATE_GPU_SIZES");
     let names: Vec<&str> = match &asked {
         Ok(names) => names.split(',').collect(),
@@ -47,20 +86,20 @@ fn sizes() -> Vec<Configuration> {
 
 #[test]
 fn conformance() {
-    let Some((backend, _turn)) = device() else {
-        return;
-    };
+    let Some(tested) = device() else { return };
+    let backend = &tested.backend;
+    let graphs = if tested.software { 4 } else { 24 };
     backend.try_out().expect("a small step");
     for (name, build) in cases::CASES {
         let case = cases::build(*build).expect("builds");
-        check(&backend, case, 2e-5).unwrap_or_else(|e| panic!("{name}: {e}"));
+        check(backend, case, 2e-5).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
-    for seed in 0..24 {
-        check_against_stock(&backend, || random::graph(seed, 12), 1e-4)
+    for seed in 0..graphs {
+        check_against_stock(backend, || random::graph(seed, 12), 1e-4)
             .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }
     println!(
-        "conformance: {} cases and 24 random graphs pass",
+        "conformance: {} cases and {graphs} random graphs pass",
         cases::CASES.len()
     );
 }
@@ -82,19 +121,23 @@ fn losses(configuration: &Configuration, backend: &dyn Backend, steps: usize) ->
 
 #[test]
 fn training_follows_the_processor_and_repeats_its_bits() {
-    let Some((backend, _turn)) = device() else {
-        return;
-    };
+    let Some(tested) = device() else { return };
     let cpu = CpuBackend::new(0).expect("threads");
-    let configuration = Configuration {
-        batch: 8,
-        ..Configuration::preset("tiny").expect("a preset")
+    let configuration = match tested.software {
+        true => smallest(),
+        false => Configuration {
+            batch: 8,
+            ..Configuration::preset("tiny").expect("a preset")
+        },
     };
     let expected = losses(&configuration, &cpu, 3);
     for (name, precision) in PRECISIONS {
-        let backend = backend.clone().with_precision(*precision);
+        let backend = tested.backend.clone().with_precision(*precision);
         let found = losses(&configuration, &backend, 3);
-        println!("tiny, {name}: losses {found:?}, processor {expected:?}");
+        println!(
+            "{}, {name}: losses {found:?}, processor {expected:?}",
+            configuration.size
+        );
         let tolerance = if *precision == Precision::F32 {
             1e-4
         } else {
@@ -107,12 +150,11 @@ fn training_follows_the_processor_and_repeats_its_bits() {
     }
 }
 
-/// The rate of a large product through a session, in floating-point operations a second.
-fn peak(backend: &dyn Backend) -> f64 {
-    const SIDE: usize = 4096;
+/// The rate of a product of square matrices through a session, in floating-point operations a second.
+fn peak(backend: &dyn Backend, side: usize) -> f64 {
     const RUNS: usize = 20;
     let mut g = Graph::new();
-    let [a, b, c] = ["a", "b", "c"].map(|name| g.state(name, &[SIDE, SIDE]).expect("a state"));
+    let [a, b, c] = ["a", "b", "c"].map(|name| g.state(name, &[side, side]).expect("a state"));
     let product = g.matmul_t(&a, &b).expect("a product");
     g.assign(&c, &product).expect("an assignment");
     let corner = g
@@ -122,10 +164,10 @@ fn peak(backend: &dyn Backend) -> f64 {
     g.output("corner", &corner).expect("an output");
     let mut session = backend.session().expect("a session");
     session
-        .set_state("a", &vec![0.5; SIDE * SIDE])
+        .set_state("a", &vec![0.5; side * side])
         .expect("a state");
     session
-        .set_state("b", &vec![0.25; SIDE * SIDE])
+        .set_state("b", &vec![0.25; side * side])
         .expect("a state");
     let program = session.load(g).expect("compiles");
     let mut run = |count: usize| {
@@ -145,23 +187,21 @@ fn peak(backend: &dyn Backend) -> f64 {
 
 #[test]
 fn step_times_and_share_of_peak() {
-    let Some((backend, _turn)) = device() else {
+    let Some(tested) = device() else { return };
+    let sizes = sizes(tested.software);
+    if sizes.is_empty() {
         return;
-    };
-    println!("size    precision  parameters   batch   first step  median step    tokens/s    TFLOP/s  share of a 4096^3 product");
+    }
+    let (side, steps) = if tested.software { (64, 2) } else { (4096, 20) };
+    println!("size    precision  parameters   batch   first step  median step    tokens/s    TFLOP/s  share of a {side}^3 product");
     for (name, precision) in PRECISIONS {
-        let backend = backend.clone().with_precision(*precision);
-        let sizes = sizes();
-        let peak = if sizes.is_empty() {
-            return;
-        } else {
-            peak(&backend)
-        };
-        for configuration in sizes {
-            let (config, parts) = parts(&configuration, &backend).expect("parts of a trial");
+        let backend = tested.backend.clone().with_precision(*precision);
+        let peak = peak(&backend, side);
+        for configuration in &sizes {
+            let (config, parts) = parts(configuration, &backend).expect("parts of a trial");
             let plan = Plan {
                 warmup: 3,
-                steps: 20,
+                steps,
                 profiled: 3,
             };
             let m = measure(config, parts, plan).expect("steps");
@@ -189,4 +229,37 @@ fn step_times_and_share_of_peak() {
             }
         }
     }
+}
+
+/// This very file, run to its end on the software device, so that its code is known to work before there is
+/// hardware. Nothing of what it prints is a measurement.
+#[test]
+fn rehearsal_on_the_software_device() {
+    const REHEARSAL: &str = "ABLATE_GPU_REHEARSAL";
+    if std::env::var_os(REHEARSAL).is_some() {
+        return;
+    }
+    let Some(soft) = installed() else { return };
+    let cache = tempfile::tempdir().expect("a folder");
+    let mut command = soft.command(std::env::current_exe().expect("a running program has a path"));
+    let run = command
+        .args(["--nocapture", "--test-threads=1"])
+        .env(REHEARSAL, "1")
+        .env("XDG_CACHE_HOME", cache.path())
+        .output()
+        .expect("the test binary runs again");
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr),
+    );
+    for line in stdout.lines() {
+        println!("rehearsal in software | {line}");
+    }
+    assert!(run.status.success(), "{stderr}");
+    assert!(!stderr.contains("soft-cuda:"), "{stderr}");
+    assert!(!stdout.contains("SKIPPED"), "the device was not found");
+    // Every test that has a device says which one.
+    assert_eq!(stdout.matches("SOFTWARE DEVICE: ").count(), 3);
+    let rows = stdout.lines().filter(|l| l.starts_with("soft    "));
+    assert_eq!(rows.count(), PRECISIONS.len());
 }

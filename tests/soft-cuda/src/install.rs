@@ -171,6 +171,13 @@ impl SoftCuda {
         &self.folder
     }
 
+    /// A folder for what a program keeps of compiled kernels, beside the device. There is one for each setting of
+    /// `SOFT_CUDA_CHECKS`: kernels compiled with one setting must not run under another.
+    pub fn images(&self) -> PathBuf {
+        let checks = std::env::var("SOFT_CUDA_CHECKS").unwrap_or_else(|_| "access".into());
+        self.folder.with_extension(format!("{checks}-images"))
+    }
+
     /// What a process must have in its environment when it starts.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         let mut path = self.folder.clone().into_os_string();

@@ -9,7 +9,7 @@ use ablate_experiment::{
 };
 use ablate_recipe::{Arm, Loaded};
 
-use super::{launches, load, print, shown, Failure, Outcome};
+use super::{launches, load, print, shown, Failure, Outcome, Purpose};
 use crate::args::{self, GraphPart, TrialArgs};
 use crate::{exit, table};
 
@@ -23,8 +23,8 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    pub fn load(args: &TrialArgs) -> Result<Self, Failure> {
-        let (loaded, plugins) = load(&args.recipe, &[])?;
+    pub fn load(args: &TrialArgs, purpose: Purpose) -> Result<Self, Failure> {
+        let (loaded, plugins) = load(&args.recipe, &[], purpose)?;
         let plugins = plugins.open().map_err(Failure::running)?;
         let Some(arm) = loaded.arms.iter().position(|a| a.name == args.arm) else {
             let known: Vec<&str> = loaded.arms.iter().map(|a| a.name.as_str()).collect();
@@ -59,7 +59,11 @@ impl Trial {
 
 /// Prints a graph.
 pub fn graph(args: &args::Graph) -> Outcome {
-    let trial = Trial::load(&args.trial)?;
+    let purpose = match args.program {
+        true => Purpose::Compute,
+        false => Purpose::Look,
+    };
+    let trial = Trial::load(&args.trial, purpose)?;
     if args.cuda {
         return cuda(args, &trial);
     }
@@ -75,7 +79,7 @@ pub fn graph(args: &args::Graph) -> Outcome {
         &trial.data,
         &trial.plugins,
         trial.seed,
-        part(args.part).0,
+        part(args.part),
         backend.as_deref(),
     )
     .map_err(Failure::running)?;
@@ -83,28 +87,27 @@ pub fn graph(args: &args::Graph) -> Outcome {
     Ok(exit::OK)
 }
 
-/// A graph, and its name on the command line.
-fn part(part: GraphPart) -> (Part, &'static str) {
+/// A graph by its name on the command line.
+fn part(part: GraphPart) -> Part {
     match part {
-        GraphPart::Gradient => (Part::Gradient, "gradient"),
-        GraphPart::Update => (Part::Update, "update"),
-        GraphPart::Evaluation => (Part::Evaluation, "evaluation"),
+        GraphPart::Gradient => Part::Gradient,
+        GraphPart::Update => Part::Update,
+        GraphPart::Evaluation => Part::Evaluation,
     }
 }
 
 /// Prints what a graph launches on a GPU.
 fn cuda(args: &args::Graph, trial: &Trial) -> Outcome {
-    let (part, name) = part(args.part);
     let launches = show_graph::launches(
         &trial.arm().recipe,
         &trial.data,
         &trial.plugins,
         trial.seed,
-        part,
+        part(args.part),
     )
     .map_err(Failure::running)?;
     let text = match &args.kernel {
-        None => launches::all(&launches, name),
+        None => launches::all(&launches),
         Some(kernel) => launches::one(&launches, kernel).map_err(Failure::usage)?,
     };
     print(&text)?;
@@ -113,7 +116,7 @@ fn cuda(args: &args::Graph, trial: &Trial) -> Outcome {
 
 /// Checks gradients and prints the table.
 pub fn gradcheck(args: &args::Gradcheck) -> Outcome {
-    let trial = Trial::load(&args.trial)?;
+    let trial = Trial::load(&args.trial, Purpose::Look)?;
     let shrink = Shrink {
         batch: args.batch,
         sequence: args.sequence,
@@ -192,7 +195,7 @@ pub fn batches(args: &args::Batches) -> Outcome {
     if args.steps == 0 {
         return Err(Failure::usage("--steps must be at least 1"));
     }
-    let trial = Trial::load(&args.trial)?;
+    let trial = Trial::load(&args.trial, Purpose::Look)?;
     let batches = show_batches::collect(
         &trial.arm().recipe,
         &trial.data,

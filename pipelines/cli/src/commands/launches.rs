@@ -2,13 +2,13 @@
 //!
 //! Owns the tables. Must not know how a kernel is printed or a time is estimated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ablate_cuda::listing::roofline::{Cost, DataSheet, DEVICES};
-use ablate_cuda::listing::{Launched, Product};
+use ablate_cuda::listing::{Launched, Listing, Product};
 use ablate_cuda::print::{Epilogue, PRELUDE};
 use ablate_cuda::{nvrtc_version, usage, CudaError, Precision, Usage};
-use ablate_experiment::show_graph::{Launches, Listings};
+use ablate_experiment::show_graph::{Launches, Share, COUNTED_STEPS};
 use ablate_experiment::ExperimentError;
 
 use crate::table;
@@ -20,8 +20,28 @@ const PRECISIONS: [(Precision, &str); 3] = [
 ];
 
 /// Tables of all launches, the estimate of a step, and every kernel's source.
-pub fn all(launches: &Launches, graph: &str) -> String {
-    let listing = &launches.part;
+pub fn all(launches: &Launches) -> String {
+    let mut text = String::new();
+    for (name, listing) in &launches.parts {
+        text += &tables(name, listing, launches.precision);
+    }
+    text += &step(&launches.step, launches.precision);
+    text += &format!("\nSource. Every kernel needs this in front of it:\n\n{PRELUDE}");
+    for launched in distinct(&launches.parts) {
+        text += &format!("\n{}", launched.kernel.body);
+    }
+    text
+}
+
+/// The kernels of all parts, each once.
+fn distinct(parts: &[(String, Listing)]) -> Vec<&Launched> {
+    let mut seen = BTreeSet::new();
+    let all = parts.iter().flat_map(|(_, listing)| &listing.kernels);
+    all.filter(|l| seen.insert(&l.kernel.entry)).collect()
+}
+
+/// What one run of a graph launches.
+fn tables(graph: &str, listing: &Listing, precision: Precision) -> String {
     let registers = Registers::of(listing.kernels.iter());
     let [kernels, products, copies] = listing.launches();
     let mut text = format!(
@@ -36,13 +56,8 @@ pub fn all(launches: &Launches, graph: &str) -> String {
     if !listing.products.is_empty() {
         text += "Matrix products are calls of cuBLAS, with an epilogue of cuBLASLt: column-major; types are those in \
                  memory, of the operands and the result.\n";
-        text += &product_table(&listing.products, launches.precision);
+        text += &product_table(&listing.products, precision);
         text.push('\n');
-    }
-    text += &step(&launches.step, launches.precision);
-    text += &format!("\nSource. Every kernel needs this in front of it:\n\n{PRELUDE}");
-    for launched in &listing.kernels {
-        text += &format!("\n{}", launched.kernel.body);
     }
     text
 }
@@ -52,10 +67,18 @@ pub fn all(launches: &Launches, graph: &str) -> String {
 /// # Errors
 /// There is none of this name.
 pub fn one(launches: &Launches, name: &str) -> Result<String, ExperimentError> {
-    let found: Vec<Launched> = launches.part.find(name).cloned().collect();
+    let mut found: Vec<Launched> = vec![];
+    for launched in launches.parts.iter().flat_map(|(_, l)| l.find(name)) {
+        if !found
+            .iter()
+            .any(|f| f.kernel.entry == launched.kernel.entry)
+        {
+            found.push(launched.clone());
+        }
+    }
     if found.is_empty() {
-        let kernels = launches.part.kernels.iter();
-        let mut known: Vec<&str> = kernels.map(|l| l.kernel.name.as_str()).collect();
+        let kernels = distinct(&launches.parts);
+        let mut known: Vec<&str> = kernels.iter().map(|l| l.kernel.name.as_str()).collect();
         known.sort_unstable();
         known.dedup();
         return Err(ExperimentError::Unknown {
@@ -210,8 +233,9 @@ fn product_table(products: &[Product], program: Precision) -> String {
     render(&header, &rows)
 }
 
-/// The estimate of a whole step; launches are counted in the recipe's precision.
-fn step(parts: &[(&'static str, usize, Listings)], precision: Precision) -> String {
+/// The estimate of a whole step; an average, where not every step runs the same graphs. Launches are counted
+/// in the recipe's precision.
+fn step(parts: &[Share], precision: Precision) -> String {
     let mut header: Vec<String> = ["a step runs", "times", "kernels", "cuBLAS", "copies"]
         .map(str::to_owned)
         .to_vec();
@@ -229,13 +253,24 @@ fn step(parts: &[(&'static str, usize, Listings)], precision: Precision) -> Stri
         ));
     }
     let mut rows = vec![];
-    let mut launches = [0; 3];
+    let mut launches = [0.0; 3];
+    let same = parts.iter().all(|share| share.steps == COUNTED_STEPS);
     let mut seconds = vec![0.0; DEVICES.len() * PRECISIONS.len()];
-    for (name, times, listings) in parts {
-        let mut row = vec![(*name).to_owned(), times.to_string()];
-        let counted = listings.of(precision).launches();
-        for (sum, count) in launches.iter_mut().zip(counted) {
-            *sum += count * times;
+    for share in parts {
+        let Share {
+            name,
+            times,
+            steps,
+            listings,
+        } = share;
+        let often = *steps as f64 / COUNTED_STEPS as f64;
+        let mut row = vec![name.clone()];
+        row.push(match *steps {
+            COUNTED_STEPS => times.to_string(),
+            _ => format!("{times} in {steps} of {COUNTED_STEPS} steps"),
+        });
+        for (sum, count) in launches.iter_mut().zip(listings.of(precision).launches()) {
+            *sum += (count * times) as f64 * often;
             row.push((count * times).to_string());
         }
         let of = DEVICES
@@ -243,13 +278,20 @@ fn step(parts: &[(&'static str, usize, Listings)], precision: Precision) -> Stri
             .flat_map(|device| PRECISIONS.map(|(p, _)| listings.of(p).seconds(device, p)));
         for (sum, once) in seconds.iter_mut().zip(of) {
             let time = once * *times as f64;
-            *sum += time;
+            *sum += time * often;
             row.push(format!("{:.4}", time * 1e3));
         }
         rows.push(row);
     }
-    let mut sum = vec!["a training step".to_owned(), "1".to_owned()];
-    sum.extend(launches.map(|count| count.to_string()));
+    let name = match same {
+        true => "a training step",
+        false => "a training step, on average",
+    };
+    let mut sum = vec![name.to_owned(), "1".to_owned()];
+    sum.extend(launches.map(|count| match same {
+        true => format!("{count:.0}"),
+        false => format!("{count:.1}"),
+    }));
     sum.extend(seconds.iter().map(|s| format!("{:.4}", s * 1e3)));
     rows.push(sum);
     let sheets = sheets.join("\n");

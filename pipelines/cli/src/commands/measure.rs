@@ -5,7 +5,7 @@ use ablate_experiment::{open_device, profile as measured};
 use ablate_reports::flame::{write_flame, Frame};
 
 use super::inspect::Trial;
-use super::{print, shown, Failure, Outcome};
+use super::{print, shown, Failure, Outcome, Purpose};
 use crate::args;
 use crate::exit;
 
@@ -35,7 +35,7 @@ pub fn bench(args: &args::Bench) -> Outcome {
 
 /// Measures the first steps of a trial, prints tables and draws the picture.
 pub fn profile(args: &args::Profile) -> Outcome {
-    let trial = Trial::load(&args.trial)?;
+    let trial = Trial::load(&args.trial, Purpose::Compute)?;
     let recipe = &trial.arm().recipe;
     let threads = args.threads.unwrap_or(0) as usize;
     let backend =

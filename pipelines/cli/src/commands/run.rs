@@ -7,7 +7,7 @@ use ablate_recipe::Recipe;
 use ablate_reports::Format;
 
 use super::worker::program;
-use super::{load, print, shown, Failure, Outcome};
+use super::{load, print, shown, Failure, Outcome, Purpose};
 use crate::args::{self, ReportFormat};
 use crate::{exit, interrupt, progress};
 
@@ -18,7 +18,7 @@ pub fn run(args: args::Run) -> Outcome {
         .iter()
         .map(|seed| format!("seeds=[{seed}]"))
         .collect();
-    let (loaded, plugins) = load(&args.recipe, &seed)?;
+    let (loaded, plugins) = load(&args.recipe, &seed, Purpose::Compute)?;
     let options = RunOptions {
         runs: args.runs,
         fresh: args.fresh,

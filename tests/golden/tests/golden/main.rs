@@ -11,5 +11,6 @@ mod heads;
 mod model;
 mod objectives;
 mod optimizers;
+mod optimizers_on_cuda;
 mod plugins;
 mod trainer;

@@ -33,14 +33,14 @@ struct Case {
     config: Value,
 }
 
-struct Frozen {
+pub(crate) struct Frozen {
     listing: Listing,
     start: Tensors,
     gradients: Tensors,
     after: Tensors,
 }
 
-fn frozen() -> Frozen {
+pub(crate) fn frozen() -> Frozen {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/optimizers");
     let listing = std::fs::read_to_string(folder.join("cases.json")).unwrap();
     Frozen {
@@ -72,6 +72,7 @@ impl Run {
         optimizer: &str,
         config: &Value,
         start: &BTreeMap<&str, &(Vec<usize>, Vec<f32>)>,
+        backend: &dyn Backend,
     ) -> Self {
         let registry = Registry::with_builtins().unwrap();
         let mut optimizer = registry.make_optimizer(optimizer, config).unwrap();
@@ -79,7 +80,7 @@ impl Run {
             .iter()
             .map(|(name, (shape, _))| ParameterSpec::new(*name, shape, role(name)))
             .collect();
-        let mut session = CpuBackend::new(1).unwrap().session().unwrap();
+        let mut session = backend.session().unwrap();
         let (mut programs, mut slots) = (Vec::new(), Vec::new());
         for variant in 0..optimizer.variants() {
             let (graph, all) = update_variant(&specs, &mut optimizer, None, variant).unwrap();
@@ -126,9 +127,16 @@ fn larger(a: f64, b: f64) -> f64 {
     a.max(b)
 }
 
-/// Largest difference to the reference over the kept steps and all parameters, as a share of the
-/// largest change that the reference made to the parameter until then.
-fn error(case: &Case, frozen: &Frozen) -> f64 {
+/// What ten steps of a case gave.
+struct Followed {
+    /// Largest difference to the reference over the kept steps and all parameters, as a share of the
+    /// largest change that the reference made to the parameter until then.
+    error: f64,
+    /// The parameters after each kept step.
+    found: Vec<f32>,
+}
+
+fn follow(case: &Case, frozen: &Frozen, backend: &dyn Backend) -> Followed {
     let prefix = format!("{}/", case.key);
     let wanted: BTreeMap<&str, &Vec<f32>> = frozen
         .after
@@ -139,9 +147,10 @@ fn error(case: &Case, frozen: &Frozen) -> f64 {
         .keys()
         .map(|name| (*name, &frozen.start[*name]))
         .collect();
-    let mut run = Run::new(&case.optimizer, &case.config, &start);
+    let mut run = Run::new(&case.optimizer, &case.config, &start, backend);
     let base = run.optimizer.base_learning_rate();
     let mut worst = 0.0;
+    let mut all_found = Vec::new();
     let mut kept = 0;
     for (t, factor) in frozen.listing.factors.iter().enumerate() {
         for name in wanted.keys() {
@@ -167,11 +176,15 @@ fn error(case: &Case, frozen: &Frozen) -> f64 {
             let off = largest(&mut found.iter().copied().zip(right.iter().copied()));
             let moved = largest(&mut start[name].1.iter().copied().zip(right.iter().copied()));
             worst = larger(worst, off / moved);
+            all_found.extend(found);
         }
         kept += 1;
     }
     assert_eq!(kept, frozen.listing.kept.len());
-    worst
+    Followed {
+        error: worst,
+        found: all_found,
+    }
 }
 
 /// What f32 may lose. The parameter's own rounding is in it: where a first step moves a parameter by a
@@ -186,12 +199,28 @@ fn bound(optimizer: &str) -> f64 {
     }
 }
 
-#[test]
-fn every_optimizer_follows_its_reference_over_ten_steps() {
-    let frozen = frozen();
+/// What a device made of the cases.
+pub(crate) struct Report {
+    /// Key and reference of each case.
+    names: String,
+    /// The same with the largest error.
+    pub numbers: String,
+    /// Cases too far from their reference.
+    pub wrong: Vec<String>,
+    /// Parameters after the kept steps, by case.
+    pub found: Vec<(String, Vec<f32>)>,
+}
+
+/// Runs every case on a device.
+pub(crate) fn follow_all(frozen: &Frozen, backend: &dyn Backend) -> Report {
     let (mut names, mut numbers, mut wrong) = (String::new(), String::new(), Vec::new());
+    let mut all = Vec::new();
     for case in &frozen.listing.cases {
-        let found = error(case, &frozen);
+        let Followed {
+            error: found,
+            found: parameters,
+        } = follow(case, frozen, backend);
+        all.push((case.key.clone(), parameters));
         names.push_str(&format!("{:22} {}\n", case.key, case.reference));
         numbers.push_str(&format!(
             "{:22} {:34} {found:.1e}\n",
@@ -201,12 +230,25 @@ fn every_optimizer_follows_its_reference_over_ten_steps() {
             wrong.push(format!("{}: {found:.1e}", case.key));
         }
     }
+    Report {
+        names,
+        numbers,
+        wrong,
+        found: all,
+    }
+}
+
+#[test]
+fn every_optimizer_follows_its_reference_over_ten_steps() {
+    let cpu = CpuBackend::new(1).unwrap();
+    let report = follow_all(&frozen(), &cpu);
+    let (wrong, numbers) = (report.wrong, report.numbers);
     println!("largest relative error over ten steps\n{numbers}");
     assert!(
         wrong.is_empty(),
         "too far from the reference: {wrong:?}\n{numbers}"
     );
-    insta::assert_snapshot!(names);
+    insta::assert_snapshot!(report.names);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 // Runs a launch: block after block, each thread on its own fiber, in a chosen order.
 //
-// A thread runs until it waits: at a barrier, in a warp operation, or at its end. When no thread can
-// run any more and nothing can be completed, the kernel's synchronisation is wrong, and the launch ends
-// with a message that says who waits where.
+// A thread runs until it waits: at a barrier, in a warp operation, or at its end. Then the next one in the
+// order runs, without a detour through the scheduler, which gets its turn when all have been looked at. When
+// no thread can run any more and nothing can be completed, the kernel's synchronisation is wrong, and the
+// launch ends with a message that says who waits where.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,17 +50,36 @@ void shuffle(T *items, uint32_t count) {
   }
 }
 
-void entry() {
-  arrived();
-  block.kernel->entry(block.launch->params);
-  block.running->status = Status::kReturned;
-  leave(*block.running, block.scheduler);
+// The next thread of this pass that can run, or null at its end.
+Thread *next_ready() {
+  while (block.pass < block.count) {
+    Thread &thread = block.threads[order[block.pass++]];
+    if (thread.status == Status::kReady) return &thread;
+  }
+  return nullptr;
 }
 
-void wait(Status status) {
-  Thread *me = block.running;
-  me->status = status;
-  change(*me, block.scheduler);
+// Runs on every stack: the thread that it was taken for, and after it the ones that have not begun.
+void entry() {
+  arrived();
+  for (;;) {
+    block.kernel->entry(block.launch->params);
+    Thread *me = block.running;
+    me->status = Status::kReturned;
+    block.returned++;
+    Thread *next = next_ready();
+    block.running = next;
+    if (next && !next->started) {
+      next->started = true;
+      next->stack = me->stack;
+      next->low = me->low;
+      next->high = me->high;
+      continue;
+    }
+    block.free_stacks[block.stack_count++] = me->stack;
+    if (next) leave(*me, *next);
+    leave(*me, block.scheduler);
+  }
 }
 
 // A thread takes a stack when it first runs and gives it back when it ends, so that threads which never
@@ -72,20 +92,27 @@ void take_stack(Thread &thread) {
           SOFT_STACK_BYTES - spread, entry);
 }
 
-void run_thread(Thread &thread) {
-  if (!thread.started) take_stack(thread);
-  block.running = &thread;
-  change(block.scheduler, thread);
+void wait(Status status) {
+  Thread *me = block.running;
+  me->status = status;
+  (status == Status::kBarrier ? block.at_barrier : block.in_warp)++;
+  Thread *next = next_ready();
+  block.running = next;
+  if (!next) return change(*me, block.scheduler);
+  if (!next->started) take_stack(*next);
+  change(*me, *next);
+}
+
+// Runs every thread that can run until it waits; false if there is none.
+bool run_pass() {
+  block.pass = 0;
+  Thread *first = next_ready();
+  if (!first) return false;
+  if (!first->started) take_stack(*first);
+  block.running = first;
+  change(block.scheduler, *first);
   block.running = nullptr;
-  switch (thread.status) {
-    case Status::kBarrier: block.at_barrier++; break;
-    case Status::kWarp: block.in_warp++; break;
-    case Status::kReturned:
-      block.returned++;
-      block.free_stacks[block.stack_count++] = thread.stack;
-      break;
-    case Status::kReady: break;
-  }
+  return true;
 }
 
 // Shared memory starts with garbage, here NaN: nothing may be read before it is written. A loop, for
@@ -178,15 +205,9 @@ void report_deadlock() {
 void run_block() {
   SoftLaunch &launch = *block.launch;
   for (;;) {
-    bool progress = false;
     if (launch.order == SOFT_SHUFFLED) shuffle(order, block.count);
-    for (uint32_t k = 0; k < block.count; k++) {
-      Thread &thread = block.threads[order[k]];
-      if (thread.status != Status::kReady) continue;
-      run_thread(thread);
-      if (launch.fault) return;
-      progress = true;
-    }
+    bool progress = run_pass();
+    if (launch.fault) return;
     if (block.in_warp) progress |= complete_warps();
     if (launch.fault || block.returned == block.count) return;
     if (block.at_barrier == block.count) {

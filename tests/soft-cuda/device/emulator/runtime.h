@@ -46,6 +46,7 @@ struct Block {
   bool acquired;        // a thread has used an atomic after that
   uint32_t count;       // threads
   uint32_t at_barrier, in_warp, returned;  // how many threads wait where, or have ended
+  uint32_t pass;                           // place in the order of the thread to look at next
   uint32_t stack_count;                    // stacks that no thread uses, the last used on top
   uint16_t free_stacks[SOFT_MAX_THREADS];
   Fiber scheduler;

@@ -114,7 +114,7 @@ impl Context {
             return Ok(());
         };
         if self.has_run(mark.point) {
-            return self.wait_for(&mark);
+            return self.come_past(&mark);
         }
         self.step(mark.point.stream)?;
         Err(Refusal::quiet(Status::NOT_READY))

@@ -267,6 +267,14 @@ impl Context {
     /// The fault of the work.
     pub fn wait_for(&mut self, mark: &Mark) -> Result<(), Refusal> {
         self.counts.waits += 1;
+        self.come_past(mark)
+    }
+
+    /// All before a mark has run, and comes before all that the host queues later.
+    ///
+    /// # Errors
+    /// The fault of the work.
+    pub fn come_past(&mut self, mark: &Mark) -> Result<(), Refusal> {
         self.run_to(mark.point)?;
         self.host.join(&mark.clock);
         if self.streams.values().all(Stream::is_idle) {
