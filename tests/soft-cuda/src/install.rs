@@ -77,6 +77,10 @@ pub fn installed() -> Option<&'static SoftCuda> {
     soft.as_ref()
 }
 
+/// The linker's options by which a library finds the device beside it, before it looks into LD_LIBRARY_PATH: cargo puts
+/// the target folder there, in which an older device may lie.
+const BESIDE: &str = "--disable-new-dtags,-rpath,$ORIGIN";
+
 impl SoftCuda {
     /// Installs the device with all its libraries. The folder lies in cargo's target folder and is kept.
     ///
@@ -114,6 +118,7 @@ impl SoftCuda {
         let mut hash = Sha256::new();
         hash.update(&bytes);
         hash.update(names.join(" "));
+        hash.update(BESIDE);
         let digest = hash.finalize();
         let name: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
         // target/release/deps/<test> -> target/soft-cuda
@@ -150,7 +155,7 @@ impl SoftCuda {
                 ])
                 .arg("-o")
                 .arg(building.join(name))
-                .arg(format!("-Wl,-soname,{name},--no-as-needed,-rpath,$ORIGIN"))
+                .arg(format!("-Wl,-soname,{name},--no-as-needed,{BESIDE}"))
                 .arg("-L")
                 .arg(&building)
                 .arg("-lsoft_cuda")
