@@ -119,20 +119,23 @@ fn training_follows_the_processor() {
     }
 }
 
-/// The device's program is the processor's with rounded copies of operands: the same buffers are rounded.
+/// Activations are rounded; what lives between runs, what is fed and what is read is not.
 #[test]
-fn the_same_values_are_rounded_as_on_the_processor() {
+fn states_inputs_and_outputs_stay_in_single_precision() {
     for sizes in [model::LARGE, model::LARGE_ODD] {
         let case = model::bert(sizes).expect("builds");
-        let lowered = case.graph.lower().expect("lowers");
-        let processor = compile_with(&lowered, Storage::Bf16).expect("compiles");
-        let device = program(&case, Precision::Bf16);
-        let storage = |p: &Program| p.buffers.iter().map(|b| b.storage).collect::<Vec<_>>();
-        let (processor_storage, device_storage) = (storage(&processor), storage(&device));
-        let (same, copies) = device_storage.split_at(processor_storage.len());
-        assert_eq!(same, processor_storage);
-        assert!(same.contains(&Storage::Bf16) && !copies.is_empty());
-        assert!(copies.iter().all(|c| *c == Storage::Bf16), "{device}");
+        let program = program(&case, Precision::Bf16);
+        let mut rounded = 0;
+        for (id, buffer) in program.buffers.iter().enumerate() {
+            let outside = !matches!(buffer.place, Place::Arena { .. })
+                || program.outputs.iter().any(|(_, output)| *output == id);
+            assert!(
+                !outside || buffer.storage == Storage::F32,
+                "{id}: {buffer:?}"
+            );
+            rounded += usize::from(buffer.storage == Storage::Bf16);
+        }
+        assert!(rounded > 10, "{program}");
     }
 }
 
