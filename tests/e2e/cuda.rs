@@ -218,13 +218,19 @@ fn pairs(cpu: &Path, cuda: &Path, trial: &str) -> Vec<(String, f64, f64)> {
     all
 }
 
+/// Every arm and seed, the model and its batches as shipped, evaluation and report; two steps a trial, or as many as
+/// `ABLATE_QUICKSTART_STEPS` says: all 300 take about an hour and a half of processor time.
 #[test]
 fn the_quickstart_gives_the_same_experiment_on_a_gpu_as_on_the_processor() {
     let Some(soft) = installed() else { return };
     let folder = Folder::new();
-    // Every arm and seed, the model and its batches as shipped, evaluation and report; a few steps.
+    let asked = std::env::var("ABLATE_QUICKSTART_STEPS").ok();
+    let steps: u32 = asked.map_or(2, |n| n.parse().expect("a number of steps"));
+    // Sums in another order grow apart over hundreds of steps; from seed to seed numbers differ by more.
+    let bound = if steps <= 2 { 1e-4 } else { 0.05 };
+    let stop = format!("stop=[{{max_steps: {{steps: {steps}}}}}]");
     let sets = [
-        "stop=[{max_steps: {steps: 2}}]",
+        stop.as_str(),
         "schedule.warmup_linear.warmup_steps=1",
         "data.split={validation: 0.01, test: 0.01}",
         "evaluate.every_steps=2",
@@ -240,7 +246,7 @@ fn the_quickstart_gives_the_same_experiment_on_a_gpu_as_on_the_processor() {
         assert!(pairs.len() > 20, "{pairs:?}");
         for (what, cpu, cuda) in pairs {
             let off = (cpu - cuda).abs() / cpu.abs().max(1e-3);
-            assert!(off < 1e-4, "{what}: {cpu} and {cuda}");
+            assert!(off < bound, "{what}: {cpu} and {cuda}");
             worst = worst.max(off);
         }
     }
@@ -251,33 +257,6 @@ fn the_quickstart_gives_the_same_experiment_on_a_gpu_as_on_the_processor() {
     let environment = json(cuda.join("environment.json"));
     let device = environment["device"].as_str().unwrap();
     assert!(device.contains("Software CUDA device"), "{device}");
-}
-
-/// About an hour and a half of processor time, so by hand:
-/// `cargo test --release --test e2e -- --ignored --nocapture the_whole_quickstart`.
-#[test]
-#[ignore = "3600 steps in emulation, an hour and a half of processor time"]
-fn the_whole_quickstart_ends_on_a_gpu_near_where_it_ends_on_the_processor() {
-    let Some(soft) = installed() else { return };
-    let folder = Folder::new();
-    let (cpu, cuda) = (
-        quickstart(soft, &folder, "cpu", &[]),
-        quickstart(soft, &folder, "cuda", &[]),
-    );
-    for trial in trials(&cuda) {
-        // Sums in another order grow apart over hundreds of steps; from seed to seed losses differ by more.
-        for (what, cpu, cuda) in pairs(&cpu, &cuda, &trial) {
-            let is_loss = what.ends_with(" loss");
-            if is_loss {
-                println!("{what}: {cpu:.4} {cuda:.4}");
-            }
-            assert!(
-                !is_loss || (cpu - cuda).abs() < 0.03 * cpu,
-                "{what}: {cpu} and {cuda}"
-            );
-        }
-    }
-    println!("{}", read(cuda.join("report.md")));
 }
 
 /// A recipe that asks for what this machine or its GPU cannot do is told so with all its other mistakes.
